@@ -1,0 +1,157 @@
+//! The configuration as the rest of the program sees it: typed, complete, checked once at start.
+//!
+//! `raw` reads the environment and `.env` into text, `validate` turns text into [`Config`] or into a list of every
+//! [`Problem`]. Nothing else in the crate reads the environment. What a setting does is left to its user.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::domain::{Deployment, InstanceName, ModelKey, ModelName, Secret, StrategyKind, Tokens};
+
+/// Everything that can be set, after validation.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the proxy listens and what it accepts.
+    pub server: Server,
+    /// How long an upstream may take.
+    pub timeouts: Timeouts,
+    /// `LOG_LEVEL`, `LOG_FORMAT`.
+    pub log: Log,
+    /// `AZURE_ROUTING_STRATEGY`.
+    pub strategy: StrategyKind,
+    /// At least one instance, in the order of `AZURE_INSTANCES`.
+    pub instances: Vec<InstanceConfig>,
+    /// Model names to list at `/v1/models`, as clients spell them, sorted, without repeats.
+    pub catalog: Vec<ModelName>,
+    /// Remarks for the operator that do not stop the start, such as an old `API_VERSION`.
+    pub warnings: Vec<String>,
+}
+
+/// Settings of the listening side.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// `HOST`, default `0.0.0.0`.
+    pub host: IpAddr,
+    /// `PORT`, default 3010; 0 takes a free one.
+    pub port: u16,
+    /// `WORKERS`, default the number of processors: threads that serve clients.
+    pub workers: usize,
+    /// `MAX_BODY_BYTES`, default 64 MiB: the largest request body.
+    pub max_body_bytes: usize,
+    /// `SHUTDOWN_TIMEOUT_SECS`, default 30: how long open answers may go on after SIGTERM.
+    pub shutdown: Duration,
+    /// `PROXY_API_KEYS`; empty means that anyone may call.
+    pub client_keys: Vec<ClientKey>,
+}
+
+/// One entry of `PROXY_API_KEYS`.
+#[derive(Clone, Debug)]
+pub struct ClientKey {
+    /// The part before the colon, for logs; `None` if the entry was a bare key.
+    pub name: Option<String>,
+    /// The key that a client sends.
+    pub key: Secret,
+}
+
+/// Bounds on an upstream's silence.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// `UPSTREAM_CONNECT_TIMEOUT_SECS`, default 5: DNS, TCP and TLS.
+    pub connect: Duration,
+    /// `UPSTREAM_FIRST_BYTE_TIMEOUT_SECS`, default 300: from sending the request to the first content.
+    pub first_byte: Duration,
+    /// `UPSTREAM_IDLE_TIMEOUT_SECS`, default 120: between two chunks of an answer.
+    pub idle: Duration,
+}
+
+/// How the program logs.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// `LOG_LEVEL`, default `INFO`.
+    pub level: log::LevelFilter,
+    /// `LOG_FORMAT`, `text` (default) or `json`.
+    pub json: bool,
+}
+
+/// One Azure OpenAI resource.
+#[derive(Clone, Debug)]
+pub struct InstanceConfig {
+    /// Its entry in `AZURE_INSTANCES`, or `default` for the legacy single instance.
+    pub name: InstanceName,
+    /// `_API_KEY`, sent as `api-key`.
+    pub api_key: Secret,
+    /// `_API_BASE`: http or https, any path prefix kept, no trailing slash, no query.
+    pub api_base: Url,
+    /// `_API_VERSION`.
+    pub api_version: ApiVersion,
+    /// `_PRIORITY`: lower is preferred.
+    pub priority: u32,
+    /// `_WEIGHT`: at least 1.
+    pub weight: u32,
+    /// `_MAX_TPM`: at least 1.
+    pub max_tpm: Tokens,
+    /// `_MODELS`: `None` serves every model.
+    pub models: Option<Vec<ModelKey>>,
+    /// `MODEL_MAP_*` with this instance's own `_MODEL_MAP_*` laid over it.
+    pub model_map: HashMap<ModelKey, Deployment>,
+}
+
+impl InstanceConfig {
+    /// Says whether `_MODELS` allows the model.
+    pub fn serves(&self, model: &ModelKey) -> bool {
+        self.models
+            .as_ref()
+            .is_none_or(|served| served.contains(model))
+    }
+
+    /// Returns the deployment for a model: the mapped one, else the model's own name.
+    pub fn deployment(&self, key: &ModelKey, model: &ModelName) -> Deployment {
+        self.model_map
+            .get(key)
+            .cloned()
+            .unwrap_or_else(|| Deployment::new(model.as_str()))
+    }
+}
+
+/// The API version of an instance, which decides the form of its URLs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiVersion {
+    /// `v1`: `/openai/v1/...`, the deployment in the body.
+    V1,
+    /// A dated version such as `2024-10-21`: `/openai/deployments/{deployment}/...?api-version=`.
+    Dated(String),
+}
+
+impl ApiVersion {
+    /// Says whether `stream_options.include_usage` is known: since 2024-09-01-preview
+    /// (Azure's API version lifecycle page), and in `v1`.
+    pub fn knows_stream_usage(&self) -> bool {
+        match self {
+            Self::V1 => true,
+            Self::Dated(version) => version.as_str() >= "2024-09-01",
+        }
+    }
+
+    /// Returns the spelling of the configuration.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::V1 => "v1",
+            Self::Dated(version) => version,
+        }
+    }
+}
+
+/// One thing that is wrong with the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}: {found}; expected {expected}")]
+pub struct Problem {
+    /// Name of the environment variable.
+    pub variable: String,
+    /// What was found, never a key: `not set`, `"abc"`, `set, but not supported yet`.
+    pub found: String,
+    /// What would be right.
+    pub expected: String,
+}

@@ -1,0 +1,3 @@
+//! The command line: serve (default), check, count, demo, simulate, healthcheck.
+
+fn main() {}

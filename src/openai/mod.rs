@@ -1,0 +1,8 @@
+//! The OpenAI wire format: just enough of it to route, to account and to pass everything else through untouched.
+//!
+//! `request` peeks at a request body and splices bytes into it, `usage` finds the token usage of an answer, `sse` splits
+//! event streams. All of it is pure and linear in its input. Counting prompt tokens is left to `tokens`.
+
+pub mod request;
+pub mod sse;
+pub mod usage;

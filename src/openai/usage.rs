@@ -1,0 +1,1 @@
+//! Finding the token usage of an answer.

@@ -1,0 +1,1 @@
+//! A simulated Azure OpenAI resource, for tests, `demo` and `simulate`.

@@ -1,0 +1,1 @@
+//! From a request to the number of tokens it will be charged.
