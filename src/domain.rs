@@ -161,7 +161,7 @@ impl Endpoint {
     }
 }
 
-/// How instances share the load; see DESIGN of `routing`.
+/// How instances share the load; see `routing`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StrategyKind {
     /// Strictly by priority; every request starts at the top.

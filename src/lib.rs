@@ -2,6 +2,10 @@
 
 pub mod config;
 pub mod domain;
+pub mod health;
 pub mod openai;
+pub mod output_average;
+pub mod routing;
 pub mod simulator;
 pub mod tokens;
+pub mod window;

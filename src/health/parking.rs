@@ -1,0 +1,124 @@
+//! What is parked inside an instance: deployments that do not exist, sizes that find no capacity.
+//!
+//! Both are about one model and leave the others alone. The table is bounded, since model names come from clients:
+//! when it is full, lapsed entries go first, and then new ones are not remembered (the next answer says it again).
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::{Closed, Reason};
+use crate::domain::{ModelKey, Tokens};
+
+/// First time that a missing deployment is parked; Azure asks to allow five minutes after creating one.
+const MISSING_FIRST: Duration = Duration::from_secs(30);
+
+/// Longest time that a missing deployment is parked.
+const MISSING_MOST: Duration = Duration::from_secs(300);
+
+/// How long a size without capacity stays away when the answer names no time.
+const NO_CAPACITY: Duration = Duration::from_secs(5);
+
+/// Longest time that a size stays away.
+const NO_CAPACITY_MOST: Duration = Duration::from_secs(60);
+
+/// Models that are remembered.
+const MOST_MODELS: usize = 256;
+
+#[derive(Clone, Copy, Debug)]
+struct Spot {
+    reason: Reason,
+    /// Requests of at least this many tokens are meant.
+    from: Tokens,
+    until: Instant,
+    /// Times in a row that it was parked.
+    times: u32,
+}
+
+/// Parked models of one instance.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Parking {
+    spots: HashMap<ModelKey, Spot>,
+}
+
+impl Parking {
+    pub(super) fn check(
+        &self,
+        now: Instant,
+        model: &ModelKey,
+        tokens: Tokens,
+    ) -> Result<(), Closed> {
+        match self.spots.get(model) {
+            Some(spot) if now < spot.until && tokens >= spot.from => Err(Closed {
+                reason: spot.reason,
+                wait: spot.until - now,
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    pub(super) fn answered(&mut self, model: &ModelKey) {
+        // An answer to a smaller request does not prove capacity for a larger one.
+        if self
+            .spots
+            .get(model)
+            .is_some_and(|spot| spot.reason == Reason::Missing)
+        {
+            self.spots.remove(model);
+        }
+    }
+
+    pub(super) fn missing(&mut self, now: Instant, model: &ModelKey) {
+        let times = match self.spots.get(model) {
+            Some(spot) if spot.reason == Reason::Missing => spot.times.saturating_add(1),
+            Some(_) | None => 0,
+        };
+        let wait = MISSING_FIRST
+            .saturating_mul(1 << times.min(8))
+            .min(MISSING_MOST);
+        self.park(
+            now,
+            model,
+            Spot {
+                reason: Reason::Missing,
+                from: Tokens::ZERO,
+                until: now + wait,
+                times,
+            },
+        );
+    }
+
+    pub(super) fn no_capacity(
+        &mut self,
+        now: Instant,
+        model: &ModelKey,
+        tokens: Tokens,
+        wait: Option<Duration>,
+    ) {
+        let from = match self.spots.get(model) {
+            Some(spot) if spot.reason == Reason::TooLargeNow && now < spot.until => {
+                spot.from.min(tokens)
+            }
+            Some(_) | None => tokens,
+        };
+        let wait = wait.unwrap_or(NO_CAPACITY).min(NO_CAPACITY_MOST);
+        self.park(
+            now,
+            model,
+            Spot {
+                reason: Reason::TooLargeNow,
+                from,
+                until: now + wait,
+                times: 0,
+            },
+        );
+    }
+
+    fn park(&mut self, now: Instant, model: &ModelKey, spot: Spot) {
+        if self.spots.len() >= MOST_MODELS {
+            self.spots.retain(|_, parked| now < parked.until);
+        }
+        if self.spots.len() < MOST_MODELS || self.spots.contains_key(model) {
+            self.spots.insert(model.clone(), spot);
+        }
+    }
+}
