@@ -1,5 +1,6 @@
 //! Azure OpenAI Proxy: one OpenAI-compatible endpoint in front of many Azure OpenAI resources.
 
+pub mod actors;
 pub mod config;
 pub mod domain;
 pub mod health;

@@ -1,0 +1,211 @@
+//! What the actors say to each other and to the proxy.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::lease::{Lease, Reservation};
+use crate::domain::{InstanceId, InstanceName, ModelKey, Tokens};
+use crate::health::{Closed, Pass, Status};
+
+/// What a request needs from an instance.
+#[derive(Clone, Debug)]
+pub struct Want {
+    /// Model asked for, as it is compared.
+    pub model: ModelKey,
+    /// Prompt tokens, counted or estimated.
+    pub prompt: Tokens,
+    /// Output to reserve.
+    pub output: Output,
+}
+
+/// Output tokens to reserve for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// The request limits its output to this much, all completions together. Zero for embeddings.
+    Capped(Tokens),
+    /// No limit: the learned average of the model, times the completions, as far as the window is large enough.
+    Expected {
+        /// Answers generated.
+        completions: u64,
+    },
+}
+
+impl Output {
+    /// Returns the tokens that must fit whatever is learned: the cap, or nothing.
+    pub fn certain(self) -> Tokens {
+        match self {
+            Self::Capped(tokens) => tokens,
+            Self::Expected { .. } => Tokens::ZERO,
+        }
+    }
+}
+
+/// Asks the Registry for a lease on the instance that is to serve the request.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<Lease, Unavailable>")]
+pub struct Acquire {
+    /// What is needed.
+    pub want: Want,
+    /// Instances that failed this request already.
+    pub tried: Vec<InstanceId>,
+}
+
+/// Why there is no lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// No instance is configured to serve the model.
+    NotServed,
+    /// The request exceeds every window that it could use.
+    TooLarge {
+        /// Tokens that it needs.
+        tokens: Tokens,
+        /// Largest limit among the instances that serve the model.
+        largest: Tokens,
+        /// The instance that has it.
+        instance: InstanceName,
+    },
+    /// Instances are left, but none of them can serve it now.
+    Busy(Vec<(InstanceId, Refusal)>),
+    /// Every instance that serves the model was tried.
+    Exhausted,
+}
+
+/// Why one instance does not take a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Cooling, probing, or the model is parked there.
+    Closed(Closed),
+    /// Out of tokens; they fit after this long, `None` if they exceed its limit.
+    Full(Option<Duration>),
+    /// The instance does not answer; a fault of this program.
+    Gone,
+}
+
+impl Refusal {
+    /// Returns how long until it is worth asking again; `None` if waiting does not help.
+    pub fn wait(self) -> Option<Duration> {
+        match self {
+            Self::Closed(closed) => Some(closed.wait),
+            Self::Full(wait) => wait,
+            Self::Gone => None,
+        }
+    }
+}
+
+/// Asks one instance to reserve tokens; from the Registry only.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<Lease, Refusal>")]
+pub struct Reserve {
+    /// What is needed.
+    pub want: Want,
+}
+
+/// Tells an instance what became of a lease. Sent exactly once per lease.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Settle {
+    /// What was reserved.
+    pub reservation: Reservation,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// Tells an instance that its probe was answered, before the answer has ended.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Confirm {
+    /// The probe's pass.
+    pub pass: Pass,
+    /// The model that answered.
+    pub model: ModelKey,
+}
+
+/// What became of a request at one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A complete answer, or one of the client's own errors: the instance is well.
+    Answered {
+        /// Tokens used; `None` if unknown, which keeps the reservation.
+        used: Option<Tokens>,
+        /// Output tokens per completion, to learn from; `None` if unknown.
+        output: Option<Tokens>,
+    },
+    /// 429 over quota, rate or throughput.
+    Throttled {
+        /// How long to stay away; `None` if the answer named no time.
+        wait: Option<Duration>,
+        /// One line for the status page.
+        summary: String,
+    },
+    /// 429 because there is no capacity for a request of this size.
+    NoCapacity {
+        /// How long to stay away; `None` if the answer named no time.
+        wait: Option<Duration>,
+        /// One line for the status page.
+        summary: String,
+    },
+    /// A fault of the instance or of the way to it.
+    Faulted {
+        /// Tokens charged all the same: zero unless an answer had begun.
+        used: Tokens,
+        /// One line for the status page.
+        summary: String,
+    },
+    /// 401 or 403.
+    Unauthorized {
+        /// One line for the status page.
+        summary: String,
+    },
+    /// 404 `DeploymentNotFound`.
+    NoDeployment {
+        /// One line for the status page.
+        summary: String,
+    },
+    /// The client left.
+    Abandoned {
+        /// Tokens used until then; `None` if unknown, which keeps the reservation, as Azure does.
+        used: Option<Tokens>,
+    },
+}
+
+/// Asks the Registry for the state of every instance.
+#[derive(Message, Debug)]
+#[rtype(result = "Vec<InstanceView>")]
+pub struct Snapshot;
+
+/// Asks one instance for its state.
+#[derive(Message, Debug)]
+#[rtype(result = "InstanceView")]
+pub struct Describe;
+
+/// State of one instance at one moment.
+#[derive(Clone, Debug, MessageResponse)]
+pub struct InstanceView {
+    /// Its name.
+    pub name: InstanceName,
+    /// Health as shown.
+    pub status: Status,
+    /// Whether a request could go there now, if only as a probe.
+    pub can_serve: bool,
+    /// Tokens in the window, reservations included.
+    pub used: Tokens,
+    /// Its limit per minute.
+    pub limit: Tokens,
+    /// Requests that are out.
+    pub in_flight: u32,
+    /// Errors since the start.
+    pub errors: u64,
+    /// One line about the newest error.
+    pub last_error: Option<String>,
+    /// How much longer it cools for throttling.
+    pub rate_limited_for: Option<Duration>,
+    /// How much longer it cools, for whatever reason.
+    pub cooling_for: Option<Duration>,
+    /// Lower is preferred.
+    pub priority: u32,
+    /// Share of the traffic.
+    pub weight: u32,
+    /// How long ago it was last given a request.
+    pub last_used: Option<Duration>,
+}

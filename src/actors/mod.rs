@@ -1,0 +1,29 @@
+//! The state that requests share: one `Registry`, one `Instance` per Azure resource, and the `Lease` between them.
+//!
+//! ```text
+//! proxy --Acquire--> Registry --Reserve--> Instance     one cross-thread round trip to get a lease
+//! proxy <----------- Lease ---------------/
+//! Lease --Settle (do_send, also from Drop)--> Instance   what became of the request
+//! Lease --Confirm (do_send, probes only)----> Instance   a probe was answered, others may come
+//! ```
+//!
+//! All actors share one arbiter, so asking an instance costs about a microsecond and its answer is never stale; that is
+//! why the Registry keeps no copy of their state and instances report nothing to it. Bytes never enter a mailbox.
+
+mod instance;
+mod lease;
+mod messages;
+mod registry;
+
+pub use instance::{Gauge, Instance};
+pub use lease::Lease;
+pub use messages::{
+    Acquire, Describe, InstanceView, Outcome, Output, Refusal, Snapshot, Unavailable, Want,
+};
+pub use registry::Registry;
+
+/// Messages that may wait in a mailbox. The default of 16 would make senders queue under load.
+const MAILBOX: usize = 65_536;
+
+#[cfg(test)]
+mod tests;
