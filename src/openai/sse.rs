@@ -1,1 +1,303 @@
-//! Splitting server-sent events.
+//! Server-sent events as the inference endpoints stream them: where one ends, and the little that matters inside.
+//!
+//! Bytes are cut at event ends and never changed. A torn event at the end of a broken stream is therefore known to be
+//! torn. After the first content an event is only scanned for three needles; JSON is parsed where one is found.
+//! What follows from what is seen (failover, hiding, settlement) is left to `proxy::relay`.
+
+use bytes::{Bytes, BytesMut};
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::usage::{self, Usage};
+use crate::domain::Tokens;
+
+/// A larger unfinished event is passed on in parts, so that memory stays flat whatever an upstream sends.
+const LARGEST_EVENT: usize = 1 << 20;
+
+/// Cuts a byte stream at event ends.
+#[derive(Debug, Default)]
+pub struct Splitter {
+    carry: BytesMut,
+    /// The event that began in `carry` was passed on in parts.
+    torn: bool,
+}
+
+impl Splitter {
+    /// Takes the next bytes and returns those that form whole events, empty if none is complete yet.
+    pub fn push(&mut self, chunk: Bytes) -> Bytes {
+        if self.carry.is_empty() {
+            let end = last_end(&chunk, 0);
+            if end == chunk.len() {
+                self.torn = false;
+                return chunk;
+            }
+            self.carry.extend_from_slice(chunk.get(end..).unwrap_or_default());
+            if end > 0 {
+                self.torn = false;
+            }
+            return self.overflow(chunk.slice(..end));
+        }
+        // An end may begin in the last three bytes of what was carried.
+        let from = self.carry.len().saturating_sub(3);
+        self.carry.extend_from_slice(&chunk);
+        let end = last_end(&self.carry, from);
+        if end > 0 {
+            self.torn = false;
+        }
+        let whole = self.carry.split_to(end).freeze();
+        self.overflow(whole)
+    }
+
+    /// Returns what is left of an unfinished event.
+    pub fn rest(&mut self) -> Bytes {
+        self.carry.split().freeze()
+    }
+
+    /// Says whether the bytes passed on so far end inside an event.
+    pub fn is_torn(&self) -> bool {
+        self.torn
+    }
+
+    fn overflow(&mut self, whole: Bytes) -> Bytes {
+        if !whole.is_empty() || self.carry.len() <= LARGEST_EVENT {
+            return whole;
+        }
+        self.torn = true;
+        self.carry.split().freeze()
+    }
+}
+
+/// Returns the end of the last complete event in `bytes`, 0 if there is none; ends before `from` are not looked for.
+fn last_end(bytes: &[u8], from: usize) -> usize {
+    let mut until = bytes.len();
+    while let Some(newline) = memchr::memrchr(b'\n', bytes.get(from..until).unwrap_or_default()) {
+        let at = from + newline;
+        let before = bytes.get(..at).unwrap_or_default();
+        if before.ends_with(b"\n") || before.ends_with(b"\n\r") {
+            return at + 1;
+        }
+        until = at;
+    }
+    0
+}
+
+/// Iterates over the events of bytes that [`Splitter::push`] returned, each with its terminator.
+pub fn events(whole: &Bytes) -> impl Iterator<Item = Bytes> {
+    let mut rest = whole.clone();
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = first_end(&rest).unwrap_or(rest.len());
+        Some(rest.split_to(end))
+    })
+}
+
+fn first_end(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\n', bytes).find_map(|at| match bytes.get(at + 1..)? {
+        [b'\n', ..] => Some(at + 2),
+        [b'\r', b'\n', ..] => Some(at + 3),
+        _ => None,
+    })
+}
+
+/// What one event means.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// `data: [DONE]`
+    Done,
+    /// Nothing that a person would read yet: a comment, Azure's prompt filter chunk, the chunk with the role.
+    Preamble,
+    /// A part of the answer.
+    Content,
+    /// The chunk that carries only the usage.
+    Usage(Usage),
+    /// An error instead of a part of the answer.
+    Error(StreamError),
+}
+
+/// The error object of an event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamError {
+    /// `error.code`, or else `error.type`.
+    pub code: String,
+    /// `error.message`.
+    pub message: String,
+}
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow, default)]
+    choices: Option<Vec<Choice<'a>>>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow, default)]
+    delta: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    text: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    finish_reason: Option<&'a RawValue>,
+}
+
+/// Reads one event in full.
+pub fn read(event: &[u8]) -> Event {
+    let Some(data) = data(event) else {
+        return Event::Preamble;
+    };
+    if data == b"[DONE]" {
+        return Event::Done;
+    }
+    let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else {
+        // Not ours to judge: the client gets what came.
+        return Event::Content;
+    };
+    if let Some(error) = chunk.error {
+        return Event::Error(stream_error(error));
+    }
+    match chunk.choices {
+        Some(choices) if choices.is_empty() => match usage::from_event(data) {
+            Some(usage) => Event::Usage(usage),
+            None => Event::Preamble,
+        },
+        Some(choices) if choices.iter().all(is_silent) => Event::Preamble,
+        Some(_) | None => Event::Content,
+    }
+}
+
+/// Reads an event after the first content: the same as [`read`] at a fraction of its cost.
+pub fn skim(event: &[u8]) -> Event {
+    let special = memmem::find(event, b"[DONE]").is_some()
+        || memmem::find(event, b"\"error\"").is_some()
+        || memmem::find(event, b"\"usage\"")
+            .is_some_and(|at| !is_null(event.get(at + 7..).unwrap_or_default()));
+    match special {
+        true => match read(event) {
+            Event::Preamble => Event::Content,
+            known => known,
+        },
+        false => Event::Content,
+    }
+}
+
+/// Returns the usage that a content chunk may carry beside its choices, as some services send it.
+pub fn usage_beside_content(event: &[u8]) -> Option<Usage> {
+    memmem::find(event, b"\"usage\"")?;
+    usage::from_event(data(event)?)
+}
+
+fn is_null(after_key: &[u8]) -> bool {
+    let value = after_key.trim_ascii_start();
+    let value = value.strip_prefix(b":").unwrap_or(value);
+    value.trim_ascii_start().starts_with(b"null")
+}
+
+/// Returns the data of an event with one data line, as all inference endpoints send it.
+fn data(event: &[u8]) -> Option<&[u8]> {
+    let line = event
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(b"data:"))?;
+    Some(line.trim_ascii())
+}
+
+fn is_silent(choice: &Choice<'_>) -> bool {
+    let is_empty = |value: Option<&RawValue>| {
+        value.is_none_or(|value| matches!(value.get(), "null" | "\"\"" | "[]" | "{}"))
+    };
+    is_empty(choice.finish_reason) && is_empty(choice.text) && choice.delta.is_none_or(only_role)
+}
+
+fn only_role(delta: &RawValue) -> bool {
+    let Ok(delta) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(delta.get())
+    else {
+        return false;
+    };
+    delta.iter().all(|(key, value)| {
+        key == "role" || value.is_null() || value.as_str() == Some("") || is_hollow(value)
+    })
+}
+
+fn is_hollow(value: &serde_json::Value) -> bool {
+    value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(|o| o.is_empty())
+}
+
+fn stream_error(error: &RawValue) -> StreamError {
+    #[derive(Deserialize)]
+    struct Fields {
+        #[serde(default)]
+        code: serde_json::Value,
+        #[serde(default, rename = "type")]
+        kind: serde_json::Value,
+        #[serde(default)]
+        message: serde_json::Value,
+    }
+    let text = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    match serde_json::from_str::<Fields>(error.get()) {
+        Ok(fields) => {
+            let code = text(&fields.code);
+            StreamError {
+                code: if code.is_empty() { text(&fields.kind) } else { code },
+                message: text(&fields.message),
+            }
+        }
+        Err(_) => StreamError {
+            code: String::new(),
+            message: error.get().to_owned(),
+        },
+    }
+}
+
+/// Estimates the output of a stream from what passed by, for streams that end without usage.
+///
+/// Services send about one token an event; Azure's content filter gathers several, and then four bytes of text are
+/// about a token. The larger of the two is taken, so that quota is not underrated.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Streamed {
+    events: u64,
+    bytes: u64,
+}
+
+impl Streamed {
+    /// Counts a content event.
+    pub fn add(&mut self, event: &[u8]) {
+        self.events += 1;
+        for key in [&b"\"content\":"[..], b"\"arguments\":", b"\"text\":"] {
+            if let Some(at) = memmem::find(event, key) {
+                self.bytes += string_bytes(event.get(at + key.len()..).unwrap_or_default());
+            }
+        }
+    }
+
+    /// Returns the estimated output tokens.
+    pub fn tokens(&self) -> Tokens {
+        Tokens(self.events.max(self.bytes.div_ceil(4)))
+    }
+}
+
+/// Returns the length of the JSON string at the start of `json`, escapes counted as written; 0 if there is none.
+fn string_bytes(json: &[u8]) -> u64 {
+    let Some(text) = json.trim_ascii_start().strip_prefix(b"\"") else {
+        return 0;
+    };
+    let mut escaped = false;
+    for (length, byte) in text.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return length as u64,
+            _ => {}
+        }
+    }
+    text.len() as u64
+}
+
+#[cfg(test)]
+mod tests;

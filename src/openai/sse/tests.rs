@@ -1,0 +1,165 @@
+use super::*;
+use proptest::prelude::*;
+
+const ROLE: &str = r#"data: {"id":"c","choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"finish_reason":null}],"usage":null}
+
+"#;
+const FILTER: &str = r#"data: {"id":"","object":"","created":0,"model":"","choices":[],"prompt_filter_results":[{"prompt_index":0}]}
+
+"#;
+const TEXT: &str = r#"data: {"choices":[{"index":0,"delta":{"content":"Hello \"you\""},"finish_reason":null}],"usage":null}
+
+"#;
+const TOOL: &str = r#"data: {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"a"}}]}}]}
+
+"#;
+const FINISH: &str = r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}
+
+"#;
+const USAGE: &str = r#"data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}}
+
+"#;
+const ERROR: &str = r#"data: {"error":{"message":"busy","type":"too_many_requests","code":"no_capacity"}}
+
+"#;
+
+#[test]
+fn events_are_told_apart() {
+    let usage = Usage {
+        prompt: Tokens(5),
+        output: Tokens(7),
+        total: Tokens(12),
+    };
+    let error = StreamError {
+        code: "no_capacity".to_owned(),
+        message: "busy".to_owned(),
+    };
+    for (event, expected) in [
+        (": ping\n\n", Event::Preamble),
+        (FILTER, Event::Preamble),
+        (ROLE, Event::Preamble),
+        (TEXT, Event::Content),
+        (TOOL, Event::Content),
+        (FINISH, Event::Content),
+        (USAGE, Event::Usage(usage)),
+        (ERROR, Event::Error(error)),
+        ("data: [DONE]\n\n", Event::Done),
+        ("data: not json\n\n", Event::Content),
+        (
+            "data: {\"choices\":[{\"text\":\"x\",\"index\":0}]}\r\n\r\n",
+            Event::Content,
+        ),
+    ] {
+        assert_eq!(read(event.as_bytes()), expected, "{event}");
+    }
+}
+
+#[test]
+fn skimming_agrees_with_reading_after_the_first_content() {
+    for event in [TEXT, TOOL, FINISH, USAGE, ERROR, "data: [DONE]\n\n"] {
+        assert_eq!(skim(event.as_bytes()), read(event.as_bytes()), "{event}");
+    }
+}
+
+#[test]
+fn text_that_speaks_of_errors_and_ends_is_content() {
+    let event = br#"data: {"choices":[{"delta":{"content":"\"error\": [DONE] \"usage\":{"}}]}
+
+"#;
+
+    assert_eq!(skim(event), Event::Content);
+    assert_eq!(usage_beside_content(event), None);
+}
+
+#[test]
+fn usage_beside_content_is_found() {
+    let event = br#"data: {"choices":[{"delta":{"content":"x"}}],"usage":{"prompt_tokens":1,"completion_tokens":2}}
+
+"#;
+
+    assert_eq!(skim(event), Event::Content);
+    assert_eq!(usage_beside_content(event).unwrap().total, Tokens(3));
+}
+
+#[test]
+fn an_error_without_code_or_object_is_still_an_error() {
+    let flat = br#"data: {"error":"it broke"}
+
+"#;
+    let typed = br#"data: {"error":{"type":"server_error","message":"sorry","code":null}}
+
+"#;
+
+    assert!(matches!(read(flat), Event::Error(error) if error.message.contains("it broke")));
+    assert!(matches!(read(typed), Event::Error(error) if error.code == "server_error"));
+}
+
+#[test]
+fn streamed_output_is_the_larger_of_events_and_text() {
+    let mut single = Streamed::default();
+    for _ in 0..10 {
+        single.add(br#"data: {"choices":[{"delta":{"content":"a"}}]}"#);
+    }
+    let mut gathered = Streamed::default();
+    let text = "word ".repeat(80);
+    gathered.add(format!(r#"data: {{"choices":[{{"delta":{{"content":"{text}"}}}}]}}"#).as_bytes());
+
+    assert_eq!(single.tokens(), Tokens(10));
+    assert_eq!(gathered.tokens(), Tokens(100));
+}
+
+#[test]
+fn a_whole_event_is_not_copied() {
+    let chunk = Bytes::from_static(TEXT.as_bytes());
+    let mut splitter = Splitter::default();
+
+    let whole = splitter.push(chunk.clone());
+
+    assert_eq!(whole.as_ptr(), chunk.as_ptr());
+}
+
+#[test]
+fn an_endless_event_is_passed_on_in_parts() {
+    let mut splitter = Splitter::default();
+    let part = Bytes::from(vec![b'x'; 300_000]);
+    let mut passed = 0;
+
+    for _ in 0..10 {
+        passed += splitter.push(part.clone()).len();
+    }
+
+    assert!(passed >= 2_000_000);
+    assert!(splitter.is_torn());
+    splitter.push(Bytes::from_static(b"\n\n"));
+    assert!(!splitter.is_torn());
+}
+
+proptest! {
+    /// However the network cuts a stream, every byte comes out once, in order, and only at event ends.
+    #[test]
+    fn any_cut_gives_the_same_bytes(cuts in prop::collection::vec(1usize..40, 1..300), crlf in any::<bool>()) {
+        let mut stream = format!("{FILTER}{ROLE}{TEXT}: ping\n\n{TOOL}{FINISH}{USAGE}data: [DONE]\n\ndata: torn");
+        if crlf {
+            stream = stream.replace('\n', "\r\n");
+        }
+        let mut rest = Bytes::from(stream.clone());
+        let mut splitter = Splitter::default();
+        let mut out = Vec::new();
+        let mut kinds = 0;
+        for cut in cuts.into_iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let whole = splitter.push(rest.split_to(cut.min(rest.len())));
+            for event in events(&whole) {
+                prop_assert!(event.ends_with(b"\n\n") || event.ends_with(b"\r\n\r\n"));
+                kinds += 1;
+            }
+            out.extend_from_slice(&whole);
+        }
+        out.extend_from_slice(&splitter.rest());
+
+        prop_assert_eq!(kinds, 8);
+        prop_assert_eq!(out, stream.into_bytes());
+    }
+}
