@@ -6,6 +6,7 @@ pub mod domain;
 pub mod health;
 pub mod openai;
 pub mod output_average;
+pub mod proxy;
 pub mod routing;
 pub mod simulator;
 pub mod tokens;

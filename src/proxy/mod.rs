@@ -1,0 +1,4 @@
+//! The attempt loop between a client and the instances.
+
+pub mod retry_after;
+pub mod verdict;
