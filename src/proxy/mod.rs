@@ -1,4 +1,5 @@
 //! The attempt loop between a client and the instances.
 
+pub mod headers;
 pub mod retry_after;
 pub mod verdict;
