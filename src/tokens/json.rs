@@ -1,0 +1,264 @@
+//! A request body as a tree that borrows from it and keeps the order of its keys.
+//!
+//! The service renders tools and schemas in the order they were written, which `serde_json::Value` forgets. Reading is
+//! lenient: every accessor answers `None` or nothing for a value of another type, so no caller can fail on one. Depth
+//! is bounded by serde_json's recursion limit of 128, and so is every recursion over the tree.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Number;
+
+/// A JSON value; objects are lists of their entries.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Json<'a> {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(Cow<'a, str>),
+    List(Vec<Json<'a>>),
+    Object(Vec<(Cow<'a, str>, Json<'a>)>),
+}
+
+impl<'a> Json<'a> {
+    /// Returns the value under `key`, the last one if it is there twice.
+    pub(super) fn get(&self, key: &str) -> Option<&Json<'a>> {
+        self.entries()
+            .iter()
+            .rev()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| value)
+    }
+
+    /// Returns the text under `key`.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.get(key).and_then(Self::as_text)
+    }
+
+    /// Returns the list under `key`; empty when it is something else.
+    pub(super) fn list(&self, key: &str) -> &[Json<'a>] {
+        self.get(key).map_or(&[], Self::items)
+    }
+
+    /// Returns the value as text.
+    pub(super) fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::List(_) | Self::Object(_) => None,
+        }
+    }
+
+    /// Returns the elements of a list; of anything else, none.
+    pub(super) fn items(&self) -> &[Json<'a>] {
+        match self {
+            Self::List(items) => items,
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::Text(_) | Self::Object(_) => &[],
+        }
+    }
+
+    /// Returns the entries of an object; of anything else, none.
+    pub(super) fn entries(&self) -> &[(Cow<'a, str>, Json<'a>)] {
+        match self {
+            Self::Object(entries) => entries,
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::Text(_) | Self::List(_) => &[],
+        }
+    }
+}
+
+/// Parses a body; lone surrogates in escapes, which serde_json refuses, become U+FFFD.
+///
+/// `scratch` keeps the repaired copy alive where one is needed.
+pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<T> {
+    if let Ok(json) = serde_json::from_slice(body) {
+        return Some(json);
+    }
+    *scratch = repair_surrogates(body)?;
+    serde_json::from_slice(scratch).ok()
+}
+
+/// Replaces each lone surrogate escape by `\ufffd`; `None` when there is none.
+fn repair_surrogates(body: &[u8]) -> Option<Vec<u8>> {
+    let mut repaired: Option<Vec<u8>> = None;
+    let mut at = 0;
+    while let Some(found) = body.get(at..).and_then(|rest| memchr::memchr(b'\\', rest)) {
+        let escape = at + found;
+        match unit(body, escape) {
+            Some(0xD800..=0xDBFF) if matches!(unit(body, escape + 6), Some(0xDC00..=0xDFFF)) => {
+                at = escape + 12
+            }
+            Some(0xD800..=0xDFFF) => {
+                let copy = repaired.get_or_insert_with(|| body.to_vec());
+                if let Some(digits) = copy.get_mut(escape + 2..escape + 6) {
+                    digits.copy_from_slice(b"fffd");
+                }
+                at = escape + 6;
+            }
+            Some(_) | None => at = escape + 2,
+        }
+    }
+    repaired
+}
+
+/// Reads the UTF-16 unit of the escape `\uXXXX` at `at`.
+fn unit(body: &[u8], at: usize) -> Option<u16> {
+    let digits = body.get(at..at + 6)?.strip_prefix(b"\\u")?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+impl fmt::Display for Json<'_> {
+    /// Writes compact JSON: no spaces, text outside ASCII as it is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Bool(value) => value.fmt(f),
+            Self::Number(value) => value.fmt(f),
+            Self::Text(text) => write_text(f, text),
+            Self::List(items) => {
+                f.write_str("[")?;
+                for (index, item) in items.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { "," };
+                    write!(f, "{comma}{item}")?;
+                }
+                f.write_str("]")
+            }
+            Self::Object(entries) => {
+                f.write_str("{")?;
+                for (index, (key, value)) in entries.iter().enumerate() {
+                    f.write_str(if index == 0 { "" } else { "," })?;
+                    write_text(f, key)?;
+                    write!(f, ":{value}")?;
+                }
+                f.write_str("}")
+            }
+        }
+    }
+}
+
+fn write_text(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    f.write_str(&serde_json::to_string(text).map_err(|_| fmt::Error)?)
+}
+
+impl<'de> Deserialize<'de> for Json<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TreeVisitor)
+    }
+}
+
+struct TreeVisitor;
+
+impl<'de> Visitor<'de> for TreeVisitor {
+    type Value = Json<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+        Ok(Json::Number(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+        Ok(Json::Number(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+        Ok(Number::from_f64(value).map_or(Json::Null, Json::Number))
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Json::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Json::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Json::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some((Key(key), value)) = access.next_entry()? {
+            entries.push((key, value));
+        }
+        Ok(Json::Object(entries))
+    }
+}
+
+/// An object's key, borrowed where it holds no escape (serde's own `Cow<str>` never borrows).
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+struct KeyVisitor;
+
+impl<'de> Visitor<'de> for KeyVisitor {
+    type Value = Key<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object's key")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Key(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Key(Cow::Owned(text.to_owned())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip(body: &str) -> Option<String> {
+        let mut scratch = Vec::new();
+        parse::<Json<'_>>(body.as_bytes(), &mut scratch).map(|json| json.to_string())
+    }
+
+    #[test]
+    fn keys_keep_their_order_and_text_stays_as_it_is() {
+        let body = r#"{"b":[1,-2,0.5,null,true],"a":{"ä\n":"中\\ \" \u0001"}}"#;
+
+        assert_eq!(round_trip(body).as_deref(), Some(body));
+    }
+
+    #[test]
+    fn a_lone_surrogate_becomes_a_replacement_character() {
+        assert_eq!(round_trip(r#""a\ud83d""#).as_deref(), Some("\"a\u{fffd}\""));
+        assert_eq!(
+            round_trip(r#""\udc00\ud83d\ude00""#).as_deref(),
+            Some("\"\u{fffd}\u{1f600}\"")
+        );
+        assert_eq!(
+            round_trip(r#""\\ud83d \ud83d\ud83d""#).as_deref(),
+            Some("\"\\\\ud83d \u{fffd}\u{fffd}\"")
+        );
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        assert_eq!(round_trip("{"), None);
+        assert_eq!(round_trip(&"[".repeat(100_000)), None);
+        assert_eq!(round_trip(r#""\ud83d"#), None);
+    }
+}

@@ -1,0 +1,139 @@
+//! What a model's name says about its counting: the encoding, and the generation whose constants apply.
+//!
+//! Names are compared in lower case and with or without the hyphen of `gpt-`, as clients and deployments spell them in
+//! many ways; `ft:` names follow their base model. A name that says nothing is taken for the newest plain kind.
+
+use super::encoding::Encoding;
+
+/// A generation of chat models, as far as it changes how a request is rendered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Generation {
+    /// gpt-3.5, gpt-4, gpt-4o, gpt-4.1 and unknown names.
+    Classic,
+    /// o1, o3, o4.
+    OSeries,
+    /// gpt-5 and its successors.
+    Gpt5,
+}
+
+impl Generation {
+    /// Tells whether the model thinks before it answers, which shapes its prompt.
+    pub(super) fn is_reasoning(self) -> bool {
+        match self {
+            Self::Classic => false,
+            Self::OSeries | Self::Gpt5 => true,
+        }
+    }
+}
+
+/// A model, as far as counting goes.
+#[derive(Clone, Debug)]
+pub(super) struct Model {
+    /// The table its text is tokenised with.
+    pub(super) encoding: Encoding,
+    /// The constants that apply.
+    pub(super) generation: Generation,
+    /// The name in lower case, without `ft:`.
+    pub(super) name: String,
+}
+
+impl Model {
+    /// Reads a model's name.
+    pub(super) fn of(name: &str) -> Self {
+        let lower = name.trim().to_ascii_lowercase();
+        let name = match lower.strip_prefix("ft:") {
+            Some(tuned) => tuned.split(':').next().unwrap_or(tuned).to_owned(),
+            None => lower,
+        };
+        Self {
+            encoding: encoding(&name),
+            generation: generation(&name),
+            name,
+        }
+    }
+}
+
+/// Returns what follows `gpt-` or `gpt`.
+pub(super) fn after_gpt(name: &str) -> Option<&str> {
+    let rest = name.strip_prefix("gpt")?;
+    Some(rest.strip_prefix('-').unwrap_or(rest))
+}
+
+/// Chooses the table; the prefixes are those of tiktoken's `model.py`.
+fn encoding(name: &str) -> Encoding {
+    const CL100K: [&str; 4] = ["text-embedding", "davinci", "babbage", "embedding"];
+    let is_old_gpt = after_gpt(name).is_some_and(|version| {
+        let is_gpt_4 = version == "4"
+            || ["4-", "4turbo", "432k"]
+                .iter()
+                .any(|start| version.starts_with(start));
+        is_gpt_4 || ["3.5", "35"].iter().any(|start| version.starts_with(start))
+    });
+    if is_old_gpt || CL100K.iter().any(|start| name.starts_with(start)) {
+        Encoding::Cl100k
+    } else {
+        Encoding::O200k
+    }
+}
+
+fn generation(name: &str) -> Generation {
+    let digit_after_o = name.strip_prefix('o').and_then(|rest| rest.chars().next());
+    if digit_after_o.is_some_and(|digit| digit.is_ascii_digit()) {
+        return Generation::OSeries;
+    }
+    let major = after_gpt(name).and_then(|version| version.chars().next());
+    match major {
+        Some('5'..='9') => Generation::Gpt5,
+        Some(_) | None => Generation::Classic,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_chooses_its_encoding() {
+        for name in [
+            "gpt-4",
+            "gpt-4-32k",
+            "gpt-4-1106-preview",
+            "gpt-4-turbo",
+            "GPT-35-Turbo",
+            "gpt-3.5-turbo-0125",
+        ] {
+            assert_eq!(Model::of(name).encoding, Encoding::Cl100k, "{name}");
+        }
+        for name in [
+            "text-embedding-ada-002",
+            "text-embedding-3-large",
+            "davinci-002",
+            "ft:gpt-3.5-turbo:me::id",
+        ] {
+            assert_eq!(Model::of(name).encoding, Encoding::Cl100k, "{name}");
+        }
+        for name in [
+            "gpt-4o",
+            "gpt4o-mini",
+            "gpt-4.1-nano",
+            "gpt-5.4",
+            "o3-mini",
+            "chatgpt-4o-latest",
+            "my-own",
+            "",
+        ] {
+            assert_eq!(Model::of(name).encoding, Encoding::O200k, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_chooses_its_generation() {
+        assert_eq!(Model::of("o4-mini").generation, Generation::OSeries);
+        assert_eq!(Model::of("gpt-5.4-mini").generation, Generation::Gpt5);
+        assert_eq!(
+            Model::of("ft:gpt-4o:me::id").generation,
+            Generation::Classic
+        );
+        assert_eq!(Model::of("omni-moderation").generation, Generation::Classic);
+    }
+}

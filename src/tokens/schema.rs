@@ -1,0 +1,74 @@
+//! A `response_format` with a JSON schema, as the service shows it to the model.
+
+use super::json::Json;
+
+/// Keys that the service drops from a schema before it shows it.
+const DROPPED: [&str; 8] = [
+    "additionalProperties",
+    "required",
+    "default",
+    "minimum",
+    "maximum",
+    "minItems",
+    "maxItems",
+    "$schema",
+];
+
+/// A JSON schema the answer must follow.
+pub(super) struct Format<'b> {
+    /// Its name.
+    pub(super) name: &'b str,
+    description: Option<&'b str>,
+    schema: &'b Json<'b>,
+}
+
+/// Returns the response format of a chat body, if it is a schema.
+pub(super) fn of<'b>(body: &'b Json<'_>) -> Option<Format<'b>> {
+    let format = body.get("response_format")?;
+    (format.text("type") == Some("json_schema")).then_some(())?;
+    let format = format.get("json_schema")?;
+    Some(Format {
+        name: format.text("name").unwrap_or(""),
+        description: format.text("description"),
+        schema: format.get("schema").unwrap_or(&Json::Null),
+    })
+}
+
+impl Format<'_> {
+    /// Renders the block.
+    pub(super) fn render(&self) -> String {
+        let mut text = format!("# Response Formats\n\n## {}\n\n", self.name);
+        if let Some(description) = self.description {
+            text.push_str(&format!("// {description}\n"));
+        }
+        text.push_str(&without_dropped(self.schema, false).to_string());
+        text
+    }
+}
+
+/// Copies a schema without what the service drops; under `properties` keys are names, and all stay.
+fn without_dropped<'b>(schema: &'b Json<'_>, keys_are_names: bool) -> Json<'b> {
+    match schema {
+        Json::Object(entries) => Json::Object(
+            entries
+                .iter()
+                .filter(|(key, _)| keys_are_names || !DROPPED.contains(&key.as_ref()))
+                .map(|(key, value)| {
+                    let holds_names = !keys_are_names
+                        && matches!(key.as_ref(), "properties" | "$defs" | "definitions");
+                    (key.as_ref().into(), without_dropped(value, holds_names))
+                })
+                .collect(),
+        ),
+        Json::List(items) => Json::List(
+            items
+                .iter()
+                .map(|item| without_dropped(item, false))
+                .collect(),
+        ),
+        Json::Text(text) => Json::Text(text.as_ref().into()),
+        Json::Number(number) => Json::Number(number.clone()),
+        Json::Bool(value) => Json::Bool(*value),
+        Json::Null => Json::Null,
+    }
+}
