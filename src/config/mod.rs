@@ -11,6 +11,30 @@ use url::Url;
 
 use crate::domain::{Deployment, InstanceName, ModelKey, ModelName, Secret, StrategyKind, Tokens};
 
+mod raw;
+mod validate;
+
+/// Reads the environment and `.env` in the working directory, and validates everything at once.
+///
+/// The real environment wins over the file. Problems come in the order of the documentation's table of variables.
+pub fn from_environment() -> Result<Config, Vec<Problem>> {
+    let (vars, problems) = raw::load();
+    parse(vars, problems)
+}
+
+/// Validates the given variables alone, without looking at the environment. An empty value counts as unset.
+pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Config, Vec<Problem>> {
+    parse(vars, Vec::new())
+}
+
+fn parse(
+    vars: impl IntoIterator<Item = (String, String)>,
+    problems: Vec<Problem>,
+) -> Result<Config, Vec<Problem>> {
+    let raw = raw::Raw::collect(vars).map_err(|problem| vec![problem])?;
+    validate::config(&raw, problems)
+}
+
 /// Everything that can be set, after validation.
 #[derive(Clone, Debug)]
 pub struct Config {

@@ -1,0 +1,162 @@
+//! Turns the text of the environment into [`Config`], or into the list of everything that is wrong with it.
+//!
+//! Nothing stops at the first problem: a value that cannot be used is reported, its default stands in, and the rest is
+//! looked at. No key is ever part of a problem or a warning, not even one that was pasted into the wrong variable.
+//! Each submodule parses one part; this file parses the settings with fixed names and puts the parts together.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroUsize;
+
+use log::LevelFilter;
+
+use super::raw::{Fixed, Raw};
+use super::{Config, Log, Problem, Server, Timeouts};
+use crate::domain::{StrategyKind, Tokens};
+
+mod api_base;
+mod catalog;
+mod client_keys;
+mod findings;
+mod instances;
+mod models;
+mod nearest;
+mod pending;
+mod setting;
+mod sources;
+#[cfg(test)]
+mod tests;
+
+use findings::Findings;
+use setting::Setting;
+
+/// No quota of Azure is near this, and a hundred times it still fits a u64.
+const MOST_TOKENS: u64 = 1_000_000_000_000;
+
+/// Bodies are held in memory, so a gigabyte is already generous.
+const MOST_BODY_BYTES: u64 = 1 << 30;
+
+/// More threads than any machine this runs on has processors.
+const MOST_WORKERS: u64 = 1024;
+
+/// Validates everything; `read` is what went wrong before, while reading.
+pub(super) fn config(raw: &Raw, read: Vec<Problem>) -> Result<Config, Vec<Problem>> {
+    let mut findings = Findings::new(read, raw);
+
+    let instances = instances::parse(raw, token_rate_limit(&raw.fixed), &mut findings);
+    let strategy = strategy(&raw.fixed, &mut findings);
+    findings.strange(&raw.strange);
+    pending::check(&raw.fixed, &mut findings);
+    let config = Config {
+        server: server(&raw.fixed, &mut findings),
+        timeouts: timeouts(&raw.fixed, &mut findings),
+        log: log(&raw.fixed, &mut findings),
+        strategy,
+        catalog: instances.catalog,
+        instances: instances.list,
+        warnings: Vec::new(),
+    };
+
+    let warnings = findings.finish()?;
+    Ok(Config { warnings, ..config })
+}
+
+/// Returns the setting that every instance without `MAX_TPM` falls back to.
+fn token_rate_limit(fixed: &Fixed) -> Setting {
+    Setting::new("TOKEN_RATE_LIMIT", fixed.token_rate_limit.as_deref())
+}
+
+fn strategy(fixed: &Fixed, findings: &mut Findings) -> StrategyKind {
+    let choices = StrategyKind::ALL.map(|kind| (kind.as_str(), kind));
+    Setting::new(
+        "AZURE_ROUTING_STRATEGY",
+        fixed.azure_routing_strategy.as_deref(),
+    )
+    .choice(&choices, StrategyKind::Failover, findings)
+}
+
+fn server(fixed: &Fixed, findings: &mut Findings) -> Server {
+    // A container without a readable CPU quota still gets a thread.
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let host = host(&Setting::new("HOST", fixed.host.as_deref()), findings);
+    let port = Setting::new("PORT", fixed.port.as_deref()).whole(0..=65_535, 3010, findings);
+    let workers = Setting::new("WORKERS", fixed.workers.as_deref());
+    let workers = workers.whole(1..=MOST_WORKERS, processors, findings);
+    let client_keys = client_keys::parse(fixed.proxy_api_keys.as_deref(), findings);
+    let max_body = Setting::new("MAX_BODY_BYTES", fixed.max_body_bytes.as_deref());
+    let shutdown = Setting::new(
+        "SHUTDOWN_TIMEOUT_SECS",
+        fixed.shutdown_timeout_secs.as_deref(),
+    );
+    Server {
+        host,
+        port,
+        workers,
+        max_body_bytes: max_body.whole(1024..=MOST_BODY_BYTES, 64 << 20, findings),
+        // Zero ends open answers at once.
+        shutdown: shutdown.seconds(0.0..=3600.0, 30.0, findings),
+        client_keys,
+    }
+}
+
+fn host(setting: &Setting, findings: &mut Findings) -> IpAddr {
+    let every_interface = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    match setting.value() {
+        None => every_interface,
+        Some("localhost") => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        Some(text) => text.parse().unwrap_or_else(|_| {
+            setting.wrong(
+                "an IP address of this machine, such as 0.0.0.0 for all or 127.0.0.1",
+                findings,
+            );
+            every_interface
+        }),
+    }
+}
+
+fn timeouts(fixed: &Fixed, findings: &mut Findings) -> Timeouts {
+    let mut seconds = |name: &str, value: &Option<String>, default: f64| {
+        // Below a tenth of a second a healthy upstream across a continent would count as dead.
+        Setting::new(name, value.as_deref()).seconds(0.1..=86_400.0, default, findings)
+    };
+    Timeouts {
+        connect: seconds(
+            "UPSTREAM_CONNECT_TIMEOUT_SECS",
+            &fixed.upstream_connect_timeout_secs,
+            5.0,
+        ),
+        first_byte: seconds(
+            "UPSTREAM_FIRST_BYTE_TIMEOUT_SECS",
+            &fixed.upstream_first_byte_timeout_secs,
+            300.0,
+        ),
+        idle: seconds(
+            "UPSTREAM_IDLE_TIMEOUT_SECS",
+            &fixed.upstream_idle_timeout_secs,
+            120.0,
+        ),
+    }
+}
+
+fn log(fixed: &Fixed, findings: &mut Findings) -> Log {
+    let levels = [
+        ("off", LevelFilter::Off),
+        ("error", LevelFilter::Error),
+        ("warn", LevelFilter::Warn),
+        ("info", LevelFilter::Info),
+        ("debug", LevelFilter::Debug),
+        ("trace", LevelFilter::Trace),
+        // Python's spelling, which such setups often carry over.
+        ("warning", LevelFilter::Warn),
+    ];
+    let level = Setting::new("LOG_LEVEL", fixed.log_level.as_deref());
+    let format = Setting::new("LOG_FORMAT", fixed.log_format.as_deref());
+    Log {
+        level: level.choice(&levels, LevelFilter::Info, findings),
+        json: format.choice(&[("text", false), ("json", true)], false, findings),
+    }
+}
+
+/// Parses a number of tokens per minute.
+fn tokens_per_minute(setting: &Setting, default: u64, findings: &mut Findings) -> Tokens {
+    Tokens(setting.whole(1..=MOST_TOKENS, default, findings))
+}

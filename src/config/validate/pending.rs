@@ -1,0 +1,80 @@
+//! Variables that the contract names and the program does not honour yet.
+//!
+//! Accepting them silently would promise limits and waiting that are not there, so whatever would switch one on is a
+//! problem. To switch a feature on, delete its variable from [`PENDING`] and read its value into `Config`.
+
+use super::findings::Findings;
+use super::setting::Setting;
+use super::sources::{MAX_TPM, Source};
+use crate::config::raw::Fixed;
+
+/// What is not honoured yet: fixed names, and fields after `AZURE_INSTANCE_<NAME>_`.
+pub(super) const PENDING: [&str; 5] = [
+    "USE_REDIS_RATE_LIMITER",
+    "QUEUE_TIMEOUT_SECS",
+    "QUEUE_MAX_WAITING",
+    "MAX_RPM",
+    MAX_TPM,
+];
+
+const FOUND: &str = "set, but not supported yet";
+
+/// Says whether a fixed name or a field is not honoured yet.
+pub(super) fn is_pending(name: &str) -> bool {
+    PENDING.contains(&name)
+}
+
+/// Reports a field of an instance that is not honoured yet.
+pub(super) fn refuse_field(source: &Source, field: &str, findings: &mut Findings) {
+    let kind = if field.starts_with(MAX_TPM) {
+        MAX_TPM
+    } else {
+        field
+    };
+    if is_pending(kind) {
+        findings.problem(source.variable(field), FOUND, "no such variable");
+    }
+}
+
+/// Reads the fixed variables of features to come, and reports those that would switch one on.
+pub(super) fn check(fixed: &Fixed, findings: &mut Findings) {
+    redis(fixed, findings);
+    queue(fixed, findings);
+}
+
+fn redis(fixed: &Fixed, findings: &mut Findings) {
+    let words = [
+        ("true", true),
+        ("false", false),
+        ("1", true),
+        ("0", false),
+        ("yes", true),
+        ("no", false),
+        ("on", true),
+        ("off", false),
+    ];
+    let limiter = Setting::new(
+        "USE_REDIS_RATE_LIMITER",
+        fixed.use_redis_rate_limiter.as_deref(),
+    );
+    let is_on = limiter.choice(&words, false, findings);
+    if is_on && is_pending(limiter.variable()) {
+        findings.problem(limiter.variable(), FOUND, "false, or no such variable");
+    }
+    // Compose files pass the URL on whether it is used or not. It is not shown: it may hold a password.
+    if fixed.redis_url.is_some() && !is_on {
+        findings.warn("REDIS_URL is not used, because USE_REDIS_RATE_LIMITER is not on".to_owned());
+    }
+}
+
+fn queue(fixed: &Fixed, findings: &mut Findings) {
+    let timeout = Setting::new("QUEUE_TIMEOUT_SECS", fixed.queue_timeout_secs.as_deref());
+    let wait = timeout.seconds(0.0..=3600.0, 0.0, findings);
+    if !wait.is_zero() && is_pending(timeout.variable()) {
+        findings.problem(timeout.variable(), FOUND, "0, or no such variable");
+    }
+    let waiting = Setting::new("QUEUE_MAX_WAITING", fixed.queue_max_waiting.as_deref());
+    if waiting.value().is_some() && is_pending(waiting.variable()) {
+        findings.problem(waiting.variable(), FOUND, "no such variable");
+    }
+}

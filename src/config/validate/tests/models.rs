@@ -1,0 +1,116 @@
+use super::*;
+
+fn names(config: &Config) -> Vec<&str> {
+    config.catalog.iter().map(ModelName::as_str).collect()
+}
+
+/// A second instance beside [`ONE`].
+const WEST: [(&str, &str); 4] = [
+    ("AZURE_INSTANCES", "east,west"),
+    ("AZURE_INSTANCE_WEST_API_KEY", "key-of-west"),
+    ("AZURE_INSTANCE_WEST_API_BASE", "https://west.test"),
+    ("AZURE_INSTANCE_WEST_API_VERSION", "v1"),
+];
+
+#[test]
+fn an_instance_overrides_the_shared_map() {
+    let more = [
+        ("MODEL_MAP_GPT4o", "shared"),
+        ("MODEL_MAP_GPT35TURBO", "turbo"),
+        ("AZURE_INSTANCE_WEST_MODEL_MAP_gpt_4O", "west.own"),
+    ];
+    let config = good(&[&WEST[..], &more].concat());
+    let deployment = |instance: usize, model: &str| {
+        let instance = &config.instances[instance];
+        let found = instance.deployment(&ModelKey::of(model), &ModelName::new(model));
+        found.as_str().to_owned()
+    };
+
+    assert_eq!(deployment(0, "gpt-4o"), "shared");
+    assert_eq!(deployment(1, "gpt-4o"), "west.own");
+    assert_eq!(deployment(1, "gpt-3.5-turbo"), "turbo");
+    assert_eq!(deployment(0, "gpt-4"), "gpt-4");
+}
+
+#[test]
+fn two_variables_for_one_model_must_agree() {
+    good(&[("MODEL_MAP_GPT4o", "a"), ("MODEL_MAP_GPT_4O", "a")]);
+    assert_problem(
+        &[("MODEL_MAP_GPT4o", "a"), ("MODEL_MAP_GPT_4O", "b")],
+        "MODEL_MAP_GPT_4O",
+        "another deployment than in MODEL_MAP_GPT4o",
+    );
+    assert_problem(
+        &[
+            ("AZURE_INSTANCE_EAST_MODEL_MAP_GPT4o", "a"),
+            ("AZURE_INSTANCE_EAST_MODEL_MAP_GPT_4O", "b"),
+        ],
+        "AZURE_INSTANCE_EAST_MODEL_MAP_GPT_4O",
+        "both names mean the same model",
+    );
+}
+
+#[test]
+fn a_deployment_that_azure_would_not_accept_is_a_problem() {
+    for name in ["a b", "a/b", "ä", "a?b", "a,b"] {
+        assert_problem(
+            &[("MODEL_MAP_GPT4o", name)],
+            "MODEL_MAP_GPT4o",
+            "a deployment's name",
+        );
+    }
+}
+
+#[test]
+fn models_limit_what_an_instance_serves() {
+    let config = good(&[("AZURE_INSTANCE_EAST_MODELS", "gpt-4o, GPT4o ,my-model")]);
+    let instance = &config.instances[0];
+
+    assert_eq!(instance.models.as_ref().map(Vec::len), Some(2));
+    assert!(instance.serves(&ModelKey::of("gpt-4o")));
+    assert!(!instance.serves(&ModelKey::of("gpt-4")));
+    for list in ["gpt-4o,,gpt-4", "gpt-4o,", "--"] {
+        let variable = "AZURE_INSTANCE_EAST_MODELS";
+        assert_problem(&[(variable, list)], variable, "model names with one comma");
+    }
+}
+
+#[test]
+fn the_catalog_spells_models_as_clients_do() {
+    let more = [
+        ("MODEL_MAP_GPT4o", "a"),
+        ("MODEL_MAP_GPT35TURBO", "b"),
+        ("MODEL_MAP_TEXTEMBEDDING3SMALL", "c"),
+        ("MODEL_MAP_O4MINI", "d"),
+        ("MODEL_MAP_My_Tune", "e"),
+        ("AZURE_INSTANCE_WEST_MODEL_MAP_GPT41NANO", "f"),
+        ("AZURE_INSTANCE_EAST_MODELS", "GPT-4o-Mini,gpt-35-turbo"),
+    ];
+    let config = good(&[&WEST[..], &more].concat());
+
+    assert_eq!(
+        names(&config),
+        [
+            "GPT-4o-Mini",
+            "gpt-35-turbo",
+            "gpt-4.1-nano",
+            "gpt-4o",
+            "my_tune",
+            "o4-mini",
+            "text-embedding-3-small",
+        ]
+    );
+    assert!(config.warnings.is_empty());
+}
+
+#[test]
+fn a_mapped_model_that_no_instance_serves_is_not_listed_and_draws_a_warning() {
+    let config = good(&[
+        ("AZURE_INSTANCE_EAST_MODELS", "gpt-4o"),
+        ("MODEL_MAP_GPT4", "four"),
+    ]);
+
+    assert_eq!(names(&config), ["gpt-4o"]);
+    assert_eq!(config.warnings.len(), 1);
+    assert!(config.warnings[0].starts_with("MODEL_MAP_GPT4 has no effect"));
+}
