@@ -12,6 +12,7 @@ use url::Url;
 use crate::domain::{Deployment, InstanceName, ModelKey, ModelName, Secret, StrategyKind, Tokens};
 
 mod raw;
+pub mod table;
 mod validate;
 
 /// Reads the environment and `.env` in the working directory, and validates everything at once.

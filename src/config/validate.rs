@@ -26,6 +26,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+pub(super) use catalog::spelling;
 use findings::Findings;
 use setting::Setting;
 

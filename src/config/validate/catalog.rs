@@ -66,7 +66,7 @@ const WELL_KNOWN: [&str; 52] = [
 ];
 
 /// Returns the usual spelling of a well-known model.
-fn spelling(key: &ModelKey) -> Option<&'static str> {
+pub(in crate::config) fn spelling(key: &ModelKey) -> Option<&'static str> {
     WELL_KNOWN
         .into_iter()
         .find(|name| ModelKey::of(name) == *key)

@@ -137,7 +137,7 @@ fn a_debug_print_of_the_configuration_shows_no_key() {
         ("PROXY_API_KEYS", "a:another-secret"),
     ]);
 
-    let text = format!("{config:?}");
+    let text = format!("{config:?} {}", crate::config::table::table(&config));
 
     assert!(!text.contains("topsecret"));
     assert!(!text.contains("another-secret"));
