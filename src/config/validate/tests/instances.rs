@@ -58,6 +58,22 @@ fn a_longer_name_does_not_take_a_known_field() {
 }
 
 #[test]
+fn a_variable_that_fits_two_names_belongs_to_the_longer() {
+    for list in ["east,east_model_map", "east_model_map,east"] {
+        let mut vars = listed(list, &["EAST", "EAST_MODEL_MAP"]);
+        vars.push(("AZURE_INSTANCE_EAST_MODEL_MAP_WEIGHT".into(), "5".into()));
+
+        let config = from_vars(vars).unwrap();
+
+        for instance in &config.instances {
+            let is_longer = instance.name.as_str() == "east_model_map";
+            assert_eq!(instance.weight, if is_longer { 5 } else { 100 });
+            assert!(instance.model_map.is_empty());
+        }
+    }
+}
+
+#[test]
 fn a_bad_list_of_names_is_a_problem() {
     let cases = [
         ("east,", "entry 2 is empty"),
