@@ -3,7 +3,9 @@
 pub mod actors;
 pub mod config;
 pub mod domain;
+pub mod error;
 pub mod health;
+pub mod metrics;
 pub mod openai;
 pub mod output_average;
 pub mod proxy;

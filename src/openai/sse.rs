@@ -32,7 +32,8 @@ impl Splitter {
                 self.torn = false;
                 return chunk;
             }
-            self.carry.extend_from_slice(chunk.get(end..).unwrap_or_default());
+            self.carry
+                .extend_from_slice(chunk.get(end..).unwrap_or_default());
             if end > 0 {
                 self.torn = false;
             }
@@ -244,7 +245,11 @@ fn stream_error(error: &RawValue) -> StreamError {
         Ok(fields) => {
             let code = text(&fields.code);
             StreamError {
-                code: if code.is_empty() { text(&fields.kind) } else { code },
+                code: if code.is_empty() {
+                    text(&fields.kind)
+                } else {
+                    code
+                },
                 message: text(&fields.message),
             }
         }

@@ -1,5 +1,410 @@
-//! The attempt loop between a client and the instances.
+//! Carrying a request to an instance and its answer back.
+//!
+//! The life of a request: weigh it (`weigh`), then for each instance that the Registry leases: send (`upstream`), judge
+//! the head (`verdict`), begin the answer (`relay`) and, once something can be shown, hand it to the client; until then
+//! any failure moves on to the next instance. Each instance is tried once at most. `account` owes the settlement and
+//! the log line on every path out, a dropped future included, so a client that leaves ends everything at once.
+//! What is asked for and what the client sees of our own errors is left to `http` and `error`.
 
+mod account;
+mod connector;
+mod give_up;
 pub mod headers;
+mod relay;
 pub mod retry_after;
+mod upstream;
 pub mod verdict;
+mod weigh;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use actix::Addr;
+use actix_http::StatusCode;
+use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::HttpResponse;
+use bytes::Bytes;
+use rustls::ClientConfig;
+use tokio::time::Instant;
+
+pub use self::connector::{tls_config, tls_config_with};
+
+use self::account::Account;
+use self::relay::{Begun, Broken, Sorting};
+use self::upstream::{NoAnswer, Target, Upstream};
+use self::verdict::{Throttle, Verdict};
+use crate::actors::{Acquire, Gauge, Lease, Outcome, Registry, Unavailable};
+use crate::config::{InstanceConfig, Timeouts};
+use crate::domain::{InstanceId, ModelKey, Tokens};
+use crate::error::{ApiError, Code};
+use crate::metrics::{Attempt, Metrics};
+use crate::openai::request::Ask;
+use crate::openai::sse::StreamError;
+
+/// Far longer than the Registry needs, even when the machine stalls.
+const REGISTRY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the worker threads share.
+pub struct Shared {
+    /// Answers selection messages.
+    pub registry: Addr<Registry>,
+    /// What the instances publish, in the order of the configuration.
+    pub gauges: Vec<Arc<Gauge>>,
+    /// The instances, in the order of the configuration.
+    pub instances: Vec<Arc<InstanceConfig>>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Bounds on an upstream's silence.
+    pub timeouts: Timeouts,
+    /// TLS towards upstreams.
+    pub tls: Arc<ClientConfig>,
+}
+
+/// A request that has been read.
+pub struct Call {
+    /// Its fields that matter here.
+    pub ask: Ask,
+    /// Its body as it came.
+    pub body: Bytes,
+    /// Those of its headers that may go up.
+    pub headers: HeaderMap,
+    /// Name of the client key, for the log.
+    pub client: Option<String>,
+}
+
+/// The proxy of one worker thread.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    targets: Vec<Target>,
+    upstream: Upstream,
+}
+
+/// What the last instance that was tried came to.
+enum Last {
+    /// An error answer that can be relayed.
+    Answer {
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Bytes,
+        instance: InstanceId,
+        wait: Option<Duration>,
+    },
+    /// Nothing that can be relayed.
+    Nothing(NoAnswer),
+}
+
+/// Where an attempt leaves the request.
+enum Step {
+    Done(HttpResponse),
+    Next(Account, Last),
+}
+
+impl Proxy {
+    /// Builds the proxy of the current thread.
+    ///
+    /// # Errors
+    /// If an instance cannot be addressed; `config` has ruled that out.
+    pub fn new(shared: Arc<Shared>) -> Result<Self, String> {
+        let mut targets = Vec::with_capacity(shared.instances.len());
+        for config in &shared.instances {
+            let target = Target::new(config)
+                .ok_or_else(|| format!("instance {} cannot be addressed", config.name))?;
+            targets.push(target);
+        }
+        let upstream = Upstream::new(shared.tls.clone(), shared.timeouts, &targets);
+        Ok(Self {
+            shared,
+            targets,
+            upstream,
+        })
+    }
+
+    /// Returns what the workers share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Serves a request: the answer of an instance, or our own error.
+    pub async fn serve(&self, call: Call) -> Result<HttpResponse, ApiError> {
+        let mut account = Account::open(self.shared.clone(), &call);
+        let key = ModelKey::of(call.ask.model.as_str());
+        let want = weigh::want(&self.shared, &call, key).await;
+        account.weighed(want.prompt);
+        let mut tried: Vec<InstanceId> = Vec::new();
+        let mut last: Option<Last> = None;
+        loop {
+            let acquire = Acquire {
+                want: want.clone(),
+                tried: tried.clone(),
+            };
+            let asked = self.shared.registry.send(acquire);
+            match asked.timeout(REGISTRY_PATIENCE).await {
+                Ok(Ok(lease)) => {
+                    tried.push(lease.id());
+                    match self.attempt(account, lease, &call).await {
+                        Step::Done(response) => return Ok(response),
+                        Step::Next(open, outcome) => {
+                            account = open;
+                            last = Some(outcome);
+                        }
+                    }
+                }
+                Ok(Err(unavailable)) => return self.give_up(account, &call, unavailable, last),
+                Err(error) => {
+                    log::error!(error:%; "the registry does not answer");
+                    account.close(500);
+                    return Err(ApiError::new(Code::Internal, "the proxy failed to select an instance"));
+                }
+            }
+        }
+    }
+
+    async fn attempt(&self, mut account: Account, lease: Lease, call: &Call) -> Step {
+        let id = lease.id();
+        let config = lease.instance().clone();
+        let Some(target) = self.targets.get(id.0) else {
+            return fail(account, NoAnswer::broken("the instance has no address"));
+        };
+        account.hold(lease);
+        let ask = &call.ask;
+        let key = ModelKey::of(ask.model.as_str());
+        let deployment = config.deployment(&key, &ask.model);
+        let asks_usage = ask.stream && !ask.wants_usage && config.api_version.knows_stream_usage();
+        let body = ask.upstream_body(&call.body, target.model_in_body(&deployment), asks_usage);
+        let sent_at = Instant::now();
+        let sent = self
+            .upstream
+            .send(target, ask.endpoint, &deployment, &call.headers, body);
+        let answer = match sent.await {
+            Ok(answer) => answer,
+            Err(no_answer) => return fail(account, no_answer),
+        };
+        let status = answer.status();
+        if !status.is_success() {
+            return self.refused(account, answer, id).await;
+        }
+        let sorting = Sorting {
+            hides_usage: asks_usage,
+            deadline: sent_at + self.shared.timeouts.first_byte,
+            idle: self.shared.timeouts.idle,
+        };
+        let head = Head::of(&answer, id);
+        match relay::begin(answer, sorting).await {
+            Ok(begun) => Step::Done(self.succeed(account, head, begun)),
+            Err(Broken::Cut(no_answer)) => fail(account, no_answer),
+            Err(Broken::Error(error)) => error_event(account, error),
+        }
+    }
+
+    /// Hands a good answer to the client.
+    fn succeed(&self, mut account: Account, head: Head, begun: Begun) -> HttpResponse {
+        account.begun(head.status);
+        let mut response = self.response(&head, &account);
+        match begun {
+            Begun::Whole(body) => {
+                account.settle_answer(&body);
+                account.close(head.status.as_u16());
+                response.body(body)
+            }
+            Begun::Long(long) => response.body(long.owed_by(account)),
+            Begun::Events(events) => response.body(events.owed_by(account)),
+        }
+    }
+
+    /// Judges an answer that is no success: settles the lease, and relays it or moves on.
+    async fn refused(
+        &self,
+        mut account: Account,
+        answer: upstream::Answer,
+        id: InstanceId,
+    ) -> Step {
+        let head = Head::of(&answer, id);
+        let body = match relay::error_body(answer, self.shared.timeouts.idle).await {
+            Ok(body) => body,
+            Err(no_answer) => return fail(account, no_answer),
+        };
+        let status = head.status;
+        let verdict = verdict::judge(status, &head.headers, &body, SystemTime::now());
+        let summary = verdict::summary(status, &body);
+        let mut asked_wait = None;
+        let (kind, outcome) = match verdict {
+            Verdict::Success | Verdict::Relay => {
+                // Azure may charge the prompt of a refused request, and bills it when a filter refuses.
+                account.settle_client_error();
+                account.begun(status);
+                let response = self.response(&head, &account).body(body);
+                account.close(status.as_u16());
+                return Step::Done(response);
+            }
+            Verdict::Throttled { kind: Throttle::Capacity, wait } => {
+                asked_wait = wait;
+                (Attempt::NoCapacity, Outcome::NoCapacity { wait, summary })
+            }
+            Verdict::Throttled { wait, .. } => {
+                asked_wait = wait;
+                (Attempt::Throttled, Outcome::Throttled { wait, summary })
+            }
+            Verdict::Fault => {
+                let used = Tokens::ZERO;
+                (Attempt::Fault, Outcome::Faulted { used, summary })
+            }
+            Verdict::Unauthorized => (Attempt::Unauthorized, Outcome::Unauthorized { summary }),
+            Verdict::NoDeployment => (Attempt::NoDeployment, Outcome::NoDeployment { summary }),
+        };
+        account.settle(kind, outcome);
+        let last = Last::Answer {
+            status,
+            headers: head.headers,
+            body,
+            instance: id,
+            wait: asked_wait,
+        };
+        Step::Next(account, last)
+    }
+
+    /// Starts a response with the headers that every answer carries.
+    fn response(&self, head: &Head, account: &Account) -> actix_web::HttpResponseBuilder {
+        let mut response = HttpResponse::build(head.status);
+        let listed = headers::connection_listed(&head.headers);
+        for (name, value) in &head.headers {
+            if headers::is_relayed_down(name) && !listed.contains(name) {
+                response.append_header((name.clone(), value.clone()));
+            }
+        }
+        if !head.headers.contains_key("x-request-id") {
+            response.insert_header(("x-request-id", account.request_id()));
+        }
+        if let Some(config) = self.shared.instances.get(head.instance.0) {
+            response.insert_header(("x-proxy-instance", config.name.as_str()));
+        }
+        response.insert_header(("x-proxy-attempts", account.attempts()));
+        for (name, value) in self.pool_headers(account.model_key()) {
+            response.insert_header((name, value));
+        }
+        response
+    }
+
+    /// Returns what the pool has for a model, in the headers that clients know from OpenAI.
+    fn pool_headers(&self, model: &ModelKey) -> [(HeaderName, HeaderValue); 2] {
+        let mut limit = Tokens::ZERO;
+        let mut free = Tokens::ZERO;
+        for (config, gauge) in self.shared.instances.iter().zip(&self.shared.gauges) {
+            if config.serves(model) {
+                limit = limit + config.max_tpm;
+                free = free + gauge.free();
+            }
+        }
+        [
+            (
+                HeaderName::from_static("x-ratelimit-limit-tokens"),
+                HeaderValue::from(limit.0),
+            ),
+            (
+                HeaderName::from_static("x-ratelimit-remaining-tokens"),
+                HeaderValue::from(free.0),
+            ),
+        ]
+    }
+
+    fn give_up(
+        &self,
+        account: Account,
+        call: &Call,
+        unavailable: Unavailable,
+        last: Option<Last>,
+    ) -> Result<HttpResponse, ApiError> {
+        let soonest = give_up::soonest(&unavailable);
+        match last {
+            Some(Last::Answer {
+                status,
+                headers,
+                body,
+                instance,
+                wait,
+            }) => {
+                let head = Head {
+                    status,
+                    headers,
+                    instance,
+                };
+                let mut response = self.response(&head, &account);
+                if status == StatusCode::TOO_MANY_REQUESTS {
+                    // The pool may be ready sooner than the instance that answered last.
+                    let wait = soonest.into_iter().chain(wait).min();
+                    for (name, value) in wait.map(crate::error::retry_headers).into_iter().flatten() {
+                        response.insert_header((name, value));
+                    }
+                }
+                account.close(status.as_u16());
+                Ok(response.body(body))
+            }
+            Some(Last::Nothing(no_answer)) => {
+                let error = give_up::no_answer(&no_answer, account.attempts(), soonest);
+                Err(account.refuse(error))
+            }
+            None => {
+                let names = |id: InstanceId| self.shared.instances.get(id.0).map(|c| c.name.clone());
+                let error = give_up::unavailable(&unavailable, &call.ask.model, names);
+                Err(account.refuse(error))
+            }
+        }
+    }
+}
+
+/// Status and headers of an answer, and who gave it.
+struct Head {
+    status: StatusCode,
+    headers: HeaderMap,
+    instance: InstanceId,
+}
+
+impl Head {
+    fn of(answer: &upstream::Answer, instance: InstanceId) -> Self {
+        Self {
+            status: answer.status(),
+            headers: answer.headers().clone(),
+            instance,
+        }
+    }
+}
+
+impl NoAnswer {
+    fn broken(summary: &str) -> Self {
+        Self {
+            timed_out: false,
+            summary: summary.to_owned(),
+        }
+    }
+}
+
+/// Ends an attempt that brought nothing.
+fn fail(mut account: Account, no_answer: NoAnswer) -> Step {
+    let summary = no_answer.summary.clone();
+    let (kind, used) = match no_answer.timed_out {
+        // Over there it may still be running, and Azure keeps the charge.
+        true => (Attempt::Timeout, account.reserved()),
+        false => (Attempt::Fault, Tokens::ZERO),
+    };
+    account.settle(kind, Outcome::Faulted { used, summary });
+    Step::Next(account, Last::Nothing(no_answer))
+}
+
+/// Ends an attempt whose stream began with an error: a status 200 that is none.
+fn error_event(mut account: Account, error: StreamError) -> Step {
+    let StreamError { code, message } = error;
+    let summary = format!("error in the stream: {code}: {message}");
+    let is_throttle = ["429", "too_many_requests"].contains(&code.as_str()) || code.starts_with("rate_limit");
+    let (kind, outcome) = if code == "no_capacity" {
+        let (wait, summary) = (None, summary.clone());
+        (Attempt::NoCapacity, Outcome::NoCapacity { wait, summary })
+    } else if is_throttle {
+        let wait = retry_after::wait(&HeaderMap::new(), &message, SystemTime::now());
+        let summary = summary.clone();
+        (Attempt::Throttled, Outcome::Throttled { wait, summary })
+    } else {
+        let (used, summary) = (Tokens::ZERO, summary.clone());
+        (Attempt::Fault, Outcome::Faulted { used, summary })
+    };
+    account.settle(kind, outcome);
+    Step::Next(account, Last::Nothing(NoAnswer::broken(&summary)))
+}

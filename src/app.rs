@@ -1,0 +1,157 @@
+//! The wiring: from a configuration to a server that listens. The only place that knows all layers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::{App as WebApp, HttpServer, web};
+use rustls::ClientConfig;
+
+use crate::actors::Registry;
+use crate::config::{Config, InstanceConfig};
+use crate::domain::InstanceName;
+use crate::http::{self, Site};
+use crate::metrics::Metrics;
+use crate::proxy::{self, Proxy, Shared};
+use crate::tokens;
+
+/// How long an idle client connection is kept: longer than common load balancers keep theirs, so that they close first.
+const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// A server that is bound and ready to run.
+pub struct App {
+    server: Server,
+    addrs: Vec<SocketAddr>,
+}
+
+/// Why the proxy cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {cause}")]
+    Bind {
+        /// `HOST` and `PORT`.
+        address: SocketAddr,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The metrics cannot be registered.
+    #[error("cannot set up metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// An instance cannot be addressed.
+    #[error("{0}")]
+    Instance(String),
+}
+
+impl App {
+    /// Starts the actors on the current arbiter and binds the port.
+    ///
+    /// # Errors
+    /// If the port is taken or not allowed, or TLS cannot be set up.
+    pub fn build(config: Config) -> Result<Self, StartError> {
+        let tls = proxy::tls_config()?;
+        Self::build_with_tls(config, tls)
+    }
+
+    /// Like [`App::build`], with other roots of trust towards upstreams.
+    ///
+    /// # Errors
+    /// As [`App::build`].
+    pub fn build_with_tls(config: Config, tls: Arc<ClientConfig>) -> Result<Self, StartError> {
+        for warning in &config.warnings {
+            log::warn!("{warning}");
+        }
+        let shared = Arc::new(share(&config, tls)?);
+        // Every worker builds its own; a failure must show here and not there.
+        Proxy::new(shared.clone()).map_err(StartError::Instance)?;
+        let site = web::Data::new(site(&config));
+        let server_settings = &config.server;
+        let address = SocketAddr::new(server_settings.host, server_settings.port);
+        let server = HttpServer::new(move || {
+            let proxy = Proxy::new(shared.clone()).map(web::Data::new);
+            let app = WebApp::new().app_data(site.clone());
+            let app = match proxy {
+                Ok(proxy) => app.app_data(proxy),
+                Err(_) => app,
+            };
+            app.configure(http::routes)
+        })
+        .workers(server_settings.workers)
+        .keep_alive(CLIENT_KEEP_ALIVE)
+        // A client that closes its side has left; without this its paid request would run on unnoticed.
+        .h1_allow_half_closed(false)
+        .tcp_nodelay(true)
+        .shutdown_timeout(server_settings.shutdown.as_secs())
+        .bind(address)
+        .map_err(|cause| StartError::Bind { address, cause })?;
+        let addrs = server.addrs();
+        load_encodings(&config);
+        Ok(Self {
+            server: server.run(),
+            addrs,
+        })
+    }
+
+    /// Returns the addresses that are listened on.
+    pub fn addrs(&self) -> &[SocketAddr] {
+        &self.addrs
+    }
+
+    /// Returns what stops the server from elsewhere.
+    pub fn handle(&self) -> ServerHandle {
+        self.server.handle()
+    }
+
+    /// Serves until SIGTERM (open answers may finish) or SIGINT.
+    ///
+    /// # Errors
+    /// If the server itself breaks.
+    pub async fn run_until_stopped(self) -> std::io::Result<()> {
+        self.server.await
+    }
+}
+
+fn share(config: &Config, tls: Arc<ClientConfig>) -> Result<Shared, StartError> {
+    let instances: Vec<Arc<InstanceConfig>> =
+        config.instances.iter().cloned().map(Arc::new).collect();
+    let names: Vec<InstanceName> = config.instances.iter().map(|i| i.name.clone()).collect();
+    let metrics = Arc::new(Metrics::new(&names)?);
+    let (registry, gauges) = Registry::launch(config.strategy, rand::random(), &instances);
+    Ok(Shared {
+        registry,
+        gauges,
+        instances,
+        metrics,
+        timeouts: config.timeouts,
+        tls,
+    })
+}
+
+fn site(config: &Config) -> Site {
+    let started = SystemTime::now().duration_since(UNIX_EPOCH);
+    Site {
+        max_body_bytes: config.server.max_body_bytes,
+        client_keys: config.server.client_keys.clone(),
+        catalog: config.catalog.clone(),
+        strategy: config.strategy,
+        started: started.unwrap_or_default().as_secs(),
+    }
+}
+
+/// Loads the encodings of the configured models beside the start, so that neither the port nor the first request that
+/// must be counted waits for them. An encoding that is missing when it is needed is loaded then.
+fn load_encodings(config: &Config) {
+    let mut models: Vec<String> = config.catalog.iter().map(ToString::to_string).collect();
+    if models.is_empty() {
+        models.push("gpt-4o".to_owned());
+    }
+    actix_rt::task::spawn_blocking(move || {
+        for model in models {
+            tokens::load(&model);
+        }
+    });
+}

@@ -1,0 +1,217 @@
+//! Our own errors, in OpenAI's shape: the one place that writes error JSON.
+//!
+//! `{"error":{"message","type","param","code"}}`, which every SDK parses. Status, type and code stand in one table,
+//! [`Code`]; codes are stable. An upstream's error is not one of these: it is relayed as it came.
+
+use std::fmt;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::json;
+
+/// The errors that the proxy itself can answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// The request body cannot be used; `param` names the field.
+    InvalidRequest(&'static str),
+    /// No or a wrong client key.
+    InvalidApiKey,
+    /// No instance serves the model.
+    ModelNotFound,
+    /// No such address.
+    NotFound,
+    /// The address knows other methods.
+    MethodNotAllowed,
+    /// The request body exceeds `MAX_BODY_BYTES`.
+    RequestTooLarge,
+    /// No instance can take the request now.
+    NoCapacityAvailable,
+    /// The request exceeds every instance's limit.
+    RequestExceedsTpm,
+    /// No instance gave an answer that could be relayed.
+    UpstreamUnreachable,
+    /// No instance answered in time.
+    UpstreamTimeout,
+    /// The proxy itself failed.
+    Internal,
+}
+
+impl Code {
+    fn row(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::InvalidRequest(code) => (StatusCode::BAD_REQUEST, "invalid_request_error", code),
+            Self::InvalidApiKey => (
+                StatusCode::UNAUTHORIZED,
+                "authentication_error",
+                "invalid_api_key",
+            ),
+            Self::ModelNotFound => (
+                StatusCode::NOT_FOUND,
+                "invalid_request_error",
+                "model_not_found",
+            ),
+            Self::NotFound => (StatusCode::NOT_FOUND, "invalid_request_error", "not_found"),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "invalid_request_error",
+                "method_not_allowed",
+            ),
+            Self::RequestTooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "invalid_request_error",
+                "request_too_large",
+            ),
+            Self::NoCapacityAvailable => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limit_error",
+                "no_capacity_available",
+            ),
+            Self::RequestExceedsTpm => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limit_error",
+                "request_exceeds_tpm",
+            ),
+            Self::UpstreamUnreachable => (
+                StatusCode::BAD_GATEWAY,
+                "server_error",
+                "upstream_unreachable",
+            ),
+            Self::UpstreamTimeout => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "server_error",
+                "upstream_timeout",
+            ),
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "server_error",
+                "internal_error",
+            ),
+        }
+    }
+
+    /// Returns the stable `code` of the error body.
+    pub fn as_str(self) -> &'static str {
+        self.row().2
+    }
+}
+
+/// An error that is answered to a client.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    code: Code,
+    param: Option<&'static str>,
+    message: String,
+    retry_after: Option<Duration>,
+}
+
+impl ApiError {
+    /// Builds an error; the message is for the person who reads the client's log.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            param: None,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    /// Names the request field that is wrong.
+    pub fn with_param(mut self, param: Option<&'static str>) -> Self {
+        self.param = param;
+        self
+    }
+
+    /// Says when to come again, in `Retry-After` (whole seconds, rounded up) and `retry-after-ms`.
+    pub fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
+        self.retry_after = wait;
+        self
+    }
+
+    /// Returns the table entry.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.message)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.code.row().0
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let (status, kind, code) = self.code.row();
+        let mut response = HttpResponse::build(status);
+        for (name, value) in self.retry_after.map(retry_headers).into_iter().flatten() {
+            response.insert_header((name, value));
+        }
+        if self.code == Code::RequestExceedsTpm {
+            // The same request will not fit later either; this is how OpenAI's SDKs are told not to repeat it.
+            response.insert_header(("x-should-retry", "false"));
+        }
+        let error = json!({"message": self.message, "type": kind, "param": self.param, "code": code});
+        response.json(json!({ "error": error }))
+    }
+}
+
+/// Returns the two headers that OpenAI's SDKs read, milliseconds first.
+pub fn retry_headers(wait: Duration) -> [(HeaderName, HeaderValue); 2] {
+    let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+    [
+        (
+            HeaderName::from_static("retry-after-ms"),
+            HeaderValue::from(millis),
+        ),
+        (header::RETRY_AFTER, HeaderValue::from(millis.div_ceil(1_000))),
+    ]
+}
+
+/// Returns the event that ends a stream which the upstream broke off. Both OpenAI SDKs raise an error on it.
+pub fn stream_error_event(message: &str) -> String {
+    let error = json!({
+        "message": message, "type": "server_error", "param": null, "code": "upstream_stream_ended"
+    });
+    format!("data: {}\n\n", json!({ "error": error }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_web::test]
+    async fn an_error_has_the_shape_and_headers_that_sdks_read() {
+        let error = ApiError::new(Code::NoCapacityAvailable, "later")
+            .with_retry_after(Some(Duration::from_millis(1_200)));
+
+        let response = error.error_response();
+
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers().get("retry-after-ms").unwrap(), "1200");
+        assert_eq!(response.headers().get("retry-after").unwrap(), "2");
+        let body = actix_web::body::to_bytes(response.into_body()).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            body,
+            json!({"error": {
+                "message": "later", "type": "rate_limit_error", "param": null, "code": "no_capacity_available"
+            }})
+        );
+    }
+
+    #[test]
+    fn a_broken_stream_ends_with_an_error_event() {
+        let event = stream_error_event("the \"answer\" was cut");
+
+        let data = event.strip_prefix("data: ").unwrap().strip_suffix("\n\n").unwrap();
+        let body: serde_json::Value = serde_json::from_str(data).unwrap();
+        assert_eq!(body["error"]["code"], "upstream_stream_ended");
+        assert_eq!(body["error"]["message"], "the \"answer\" was cut");
+    }
+}

@@ -1,0 +1,29 @@
+//! `GET /metrics` for Prometheus.
+
+use actix_web::{HttpResponse, web};
+
+use super::status;
+use crate::error::{ApiError, Code};
+use crate::metrics::InstanceGauges;
+use crate::proxy::Proxy;
+
+pub(super) async fn metrics(proxy: web::Data<Proxy>) -> Result<HttpResponse, ApiError> {
+    let views = status::snapshot(&proxy).await?;
+    let gauges: Vec<InstanceGauges<'_>> = views
+        .iter()
+        .map(|view| InstanceGauges {
+            name: view.name.as_str(),
+            used: view.used,
+            limit: view.limit,
+            in_flight: view.in_flight,
+            healthy: status::is_healthy(view),
+        })
+        .collect();
+    let text = proxy.shared().metrics.render(&gauges).map_err(|error| {
+        log::error!(error:%; "metrics cannot be rendered");
+        ApiError::new(Code::Internal, "The metrics cannot be rendered.")
+    })?;
+    Ok(HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4; charset=utf-8")
+        .body(text))
+}

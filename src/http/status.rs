@@ -1,0 +1,122 @@
+//! `GET /v1/instances/status`: what every instance actor knows of itself.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+
+use super::{Site, auth};
+use crate::actors::{InstanceView, Snapshot};
+use crate::domain::Tokens;
+use crate::error::{ApiError, Code};
+use crate::health;
+use crate::proxy::Proxy;
+
+/// Longer than the instances can take; the Registry waits for them as long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Serialize)]
+struct Status {
+    status: &'static str,
+    timestamp: u64,
+    instances: Vec<Instance>,
+    total_instances: usize,
+    healthy_instances: usize,
+    routing_strategy: &'static str,
+}
+
+#[derive(Serialize)]
+struct Instance {
+    name: String,
+    status: &'static str,
+    current_tpm: u64,
+    max_tpm: u64,
+    tpm_usage_percent: f64,
+    error_count: u64,
+    last_error: Option<String>,
+    rate_limited_until: Option<f64>,
+    priority: u32,
+    weight: u32,
+    last_used: Option<f64>,
+    in_flight: u32,
+    available_in: f64,
+}
+
+pub(super) async fn status(
+    proxy: web::Data<Proxy>,
+    site: web::Data<Site>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    auth::check(&site.client_keys, request.headers())?;
+    let views = snapshot(&proxy).await?;
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = since_epoch.unwrap_or_default();
+    Ok(HttpResponse::Ok().json(Status {
+        status: "success",
+        timestamp: now.as_secs(),
+        total_instances: views.len(),
+        healthy_instances: views.iter().filter(|view| is_healthy(view)).count(),
+        routing_strategy: site.strategy.as_str(),
+        instances: views.into_iter().map(|view| instance(now, view)).collect(),
+    }))
+}
+
+/// Asks the Registry for the state of all instances.
+pub(super) async fn snapshot(proxy: &Proxy) -> Result<Vec<InstanceView>, ApiError> {
+    let asked = proxy.shared().registry.send(Snapshot);
+    asked.timeout(PATIENCE).await.map_err(|error| {
+        log::error!(error:%; "the registry does not answer");
+        ApiError::new(Code::Internal, "The instances do not answer.")
+    })
+}
+
+/// Says whether an instance counts as healthy.
+pub(super) fn is_healthy(view: &InstanceView) -> bool {
+    view.status == health::Status::Healthy
+}
+
+fn instance(now: Duration, view: InstanceView) -> Instance {
+    let until = |wait: Duration| millis(now + wait);
+    let before = |ago: Duration| millis(now.saturating_sub(ago));
+    Instance {
+        name: view.name.to_string(),
+        status: match view.status {
+            health::Status::Healthy => "healthy",
+            health::Status::RateLimited => "rate_limited",
+            health::Status::Error => "error",
+        },
+        current_tpm: view.used.0,
+        max_tpm: view.limit.0,
+        tpm_usage_percent: percent(view.used, view.limit),
+        error_count: view.errors,
+        last_error: view.last_error,
+        rate_limited_until: view.rate_limited_for.map(until),
+        priority: view.priority,
+        weight: view.weight,
+        last_used: view.last_used.map(before),
+        in_flight: view.in_flight,
+        available_in: millis(view.cooling_for.unwrap_or_default()),
+    }
+}
+
+fn percent(used: Tokens, limit: Tokens) -> f64 {
+    let share = used.0 as f64 / limit.0.max(1) as f64;
+    (share * 1e4).round() / 100.0
+}
+
+/// Seconds, to the millisecond.
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e3).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_is_a_percentage_of_two_decimals() {
+        assert_eq!(percent(Tokens(1_557), Tokens(30_000)), 5.19);
+        assert_eq!(percent(Tokens(0), Tokens(30_000)), 0.0);
+        assert_eq!(percent(Tokens(45_000), Tokens(30_000)), 150.0);
+    }
+}

@@ -1,0 +1,282 @@
+//! What is counted for Prometheus, and nothing that a client could multiply: labels are instance names from the
+//! configuration, endpoints, outcomes and status codes, never a model name or a key.
+//!
+//! Counters are atomics that every thread shares. Gauges of the instances are filled in when `/metrics` is read.
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
+};
+
+use crate::domain::{Endpoint, InstanceId, InstanceName, Tokens};
+
+/// How an attempt at one instance ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// A complete answer.
+    Answered,
+    /// One of the client's own errors, relayed.
+    ClientError,
+    /// 429 over quota, rate or throughput.
+    Throttled,
+    /// 429 for lack of capacity.
+    NoCapacity,
+    /// A 5xx, a broken connection.
+    Fault,
+    /// No answer in time.
+    Timeout,
+    /// 401 or 403.
+    Unauthorized,
+    /// The deployment does not exist.
+    NoDeployment,
+    /// The answer broke off after the client had a part of it.
+    Cut,
+    /// The client left.
+    ClientLeft,
+}
+
+impl Attempt {
+    const ALL: [Self; 10] = [
+        Self::Answered,
+        Self::ClientError,
+        Self::Throttled,
+        Self::NoCapacity,
+        Self::Fault,
+        Self::Timeout,
+        Self::Unauthorized,
+        Self::NoDeployment,
+        Self::Cut,
+        Self::ClientLeft,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::ClientError => "client_error",
+            Self::Throttled => "throttled",
+            Self::NoCapacity => "no_capacity",
+            Self::Fault => "fault",
+            Self::Timeout => "timeout",
+            Self::Unauthorized => "unauthorized",
+            Self::NoDeployment => "no_deployment",
+            Self::Cut => "cut",
+            Self::ClientLeft => "client_left",
+        }
+    }
+}
+
+/// State of an instance for the gauges.
+pub struct InstanceGauges<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Tokens in the window.
+    pub used: Tokens,
+    /// Its limit.
+    pub limit: Tokens,
+    /// Requests that are out.
+    pub in_flight: u32,
+    /// Whether it is healthy.
+    pub healthy: bool,
+}
+
+struct PerInstance {
+    attempts: Vec<(Attempt, IntCounter)>,
+    reserved: IntCounter,
+    used: IntCounter,
+}
+
+/// All metrics of the process.
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    instances: Vec<PerInstance>,
+    in_flight: IntGauge,
+    first_byte: Histogram,
+    overhead: Histogram,
+}
+
+impl Metrics {
+    /// Registers the metrics; instances in the order of the configuration.
+    ///
+    /// # Errors
+    /// Only if two metrics were given one name, which is a fault of this file.
+    pub fn new(instances: &[InstanceName]) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let requests = IntCounterVec::new(
+            Opts::new("aoai_proxy_requests_total", "Client requests by endpoint and answered status."),
+            &["endpoint", "status"],
+        )?;
+        let attempts = IntCounterVec::new(
+            Opts::new("aoai_proxy_attempts_total", "Attempts at instances by outcome."),
+            &["instance", "outcome"],
+        )?;
+        let tokens = IntCounterVec::new(
+            Opts::new("aoai_proxy_tokens_total", "Tokens reserved at admission and used in the end."),
+            &["instance", "kind"],
+        )?;
+        let in_flight = IntGauge::new("aoai_proxy_in_flight", "Client requests being served.")?;
+        let first_byte = Histogram::with_opts(
+            HistogramOpts::new(
+                "aoai_proxy_first_byte_seconds",
+                "From the request's arrival to the first byte of its answer.",
+            )
+            .buckets(vec![0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0]),
+        )?;
+        let overhead = Histogram::with_opts(
+            HistogramOpts::new(
+                "aoai_proxy_overhead_seconds",
+                "From the request's arrival until it was first sent to an instance.",
+            )
+            .buckets(vec![0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0]),
+        )?;
+        let collectors: [Box<dyn Collector>; 6] = [
+            Box::new(requests.clone()),
+            Box::new(attempts.clone()),
+            Box::new(tokens.clone()),
+            Box::new(in_flight.clone()),
+            Box::new(first_byte.clone()),
+            Box::new(overhead.clone()),
+        ];
+        for collector in collectors {
+            registry.register(collector)?;
+        }
+        let per_instance = |name: &InstanceName| PerInstance {
+            attempts: Attempt::ALL
+                .map(|kind| (kind, attempts.with_label_values(&[name.as_str(), kind.label()])))
+                .to_vec(),
+            reserved: tokens.with_label_values(&[name.as_str(), "reserved"]),
+            used: tokens.with_label_values(&[name.as_str(), "used"]),
+        };
+        Ok(Self {
+            instances: instances.iter().map(per_instance).collect(),
+            registry,
+            requests,
+            in_flight,
+            first_byte,
+            overhead,
+        })
+    }
+
+    /// Notes that a client request began.
+    pub fn began(&self) {
+        self.in_flight.inc();
+    }
+
+    /// Notes that a client request ended; 499 stands for a client that left.
+    pub fn ended(&self, endpoint: Endpoint, status: u16) {
+        self.in_flight.dec();
+        let status = status.to_string();
+        self.requests
+            .with_label_values(&[endpoint.path(), &status])
+            .inc();
+    }
+
+    /// Notes the end of an attempt.
+    pub fn attempt(&self, instance: InstanceId, kind: Attempt, reserved: Tokens, used: Tokens) {
+        let Some(counters) = self.instances.get(instance.0) else {
+            return;
+        };
+        counters.reserved.inc_by(reserved.0);
+        counters.used.inc_by(used.0);
+        if let Some((_, counter)) = counters.attempts.iter().find(|(known, _)| *known == kind) {
+            counter.inc();
+        }
+    }
+
+    /// Notes how long the client waited for the first byte.
+    pub fn first_byte(&self, took: Duration) {
+        self.first_byte.observe(took.as_secs_f64());
+    }
+
+    /// Notes how long the proxy took before the request went out.
+    pub fn overhead(&self, took: Duration) {
+        self.overhead.observe(took.as_secs_f64());
+    }
+
+    /// Writes everything in Prometheus' text format, with the instances as they are now.
+    ///
+    /// # Errors
+    /// If the text cannot be encoded, which no input of ours causes.
+    pub fn render(&self, instances: &[InstanceGauges<'_>]) -> Result<Vec<u8>, prometheus::Error> {
+        let mut families = self.registry.gather();
+        for (name, help, value) in gauges() {
+            let gauge = prometheus::IntGaugeVec::new(Opts::new(name, help), &["instance"])?;
+            for instance in instances {
+                gauge.with_label_values(&[instance.name]).set(value(instance));
+            }
+            families.extend(gauge.collect());
+        }
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&families, &mut text)?;
+        Ok(text)
+    }
+}
+
+type GaugeRow = (&'static str, &'static str, fn(&InstanceGauges<'_>) -> i64);
+
+fn gauges() -> [GaugeRow; 4] {
+    [
+        (
+            "aoai_proxy_window_tokens",
+            "Tokens in the instance's 60 s window, reservations included.",
+            |instance| to_i64(instance.used),
+        ),
+        (
+            "aoai_proxy_window_limit_tokens",
+            "Tokens per minute of the instance.",
+            |instance| to_i64(instance.limit),
+        ),
+        (
+            "aoai_proxy_instance_in_flight",
+            "Requests that are out at the instance.",
+            |instance| i64::from(instance.in_flight),
+        ),
+        (
+            "aoai_proxy_instance_healthy",
+            "1 while the instance is healthy, else 0.",
+            |instance| i64::from(instance.healthy),
+        ),
+    ]
+}
+
+fn to_i64(tokens: Tokens) -> i64 {
+    i64::try_from(tokens.0).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_noted_is_rendered() {
+        let metrics = Metrics::new(&[InstanceName::new("east")]).unwrap();
+        metrics.began();
+        metrics.attempt(InstanceId(0), Attempt::Throttled, Tokens(50), Tokens::ZERO);
+        metrics.attempt(InstanceId(9), Attempt::Throttled, Tokens(50), Tokens::ZERO);
+        metrics.ended(Endpoint::Embeddings, 429);
+        metrics.first_byte(Duration::from_millis(20));
+
+        let east = InstanceGauges {
+            name: "east",
+            used: Tokens(7),
+            limit: Tokens(1_000),
+            in_flight: 2,
+            healthy: true,
+        };
+        let text = String::from_utf8(metrics.render(&[east]).unwrap()).unwrap();
+
+        for line in [
+            r#"aoai_proxy_attempts_total{instance="east",outcome="throttled"} 1"#,
+            r#"aoai_proxy_tokens_total{instance="east",kind="reserved"} 50"#,
+            r#"aoai_proxy_requests_total{endpoint="embeddings",status="429"} 1"#,
+            r#"aoai_proxy_window_tokens{instance="east"} 7"#,
+            r#"aoai_proxy_instance_healthy{instance="east"} 1"#,
+            "aoai_proxy_in_flight 0",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! What a client request owes: the settlement of its lease, its metrics and its one log line, each exactly once.
+//!
+//! The account travels with the request, from the handler into the body of the answer. Whoever drops it before closing
+//! it stands for a client that left, or for a panic: the lease is settled as abandoned and the request counted as 499.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::StatusCode;
+use rand::Rng;
+use tokio::time::Instant;
+
+use super::{Call, Shared};
+use crate::actors::{Lease, Outcome};
+use crate::domain::{Endpoint, InstanceId, ModelKey, ModelName, Tokens};
+use crate::error::ApiError;
+use crate::metrics::Attempt;
+use crate::openai::usage::{self, Usage};
+
+/// nginx's status for a client that closed the connection; it is logged, never sent.
+const CLIENT_LEFT: u16 = 499;
+
+/// The open account of one client request.
+pub(super) struct Account {
+    shared: Arc<Shared>,
+    request_id: String,
+    endpoint: Endpoint,
+    model: ModelName,
+    key: ModelKey,
+    client: Option<String>,
+    started: Instant,
+    first_byte: Option<Duration>,
+    completions: u64,
+    prompt: Tokens,
+    attempts: u32,
+    lease: Option<Lease>,
+    instance: Option<InstanceId>,
+    reserved: Tokens,
+    used: Tokens,
+    is_closed: bool,
+}
+
+impl Account {
+    /// Opens the account of a request that has just come.
+    pub(super) fn open(shared: Arc<Shared>, call: &Call) -> Self {
+        shared.metrics.began();
+        Self {
+            shared,
+            request_id: format!("req_{:032x}", rand::rng().random::<u128>()),
+            endpoint: call.ask.endpoint,
+            key: ModelKey::of(call.ask.model.as_str()),
+            model: call.ask.model.clone(),
+            client: call.client.clone(),
+            started: Instant::now(),
+            first_byte: None,
+            completions: call.ask.completions,
+            prompt: Tokens::ZERO,
+            attempts: 0,
+            lease: None,
+            instance: None,
+            reserved: Tokens::ZERO,
+            used: Tokens::ZERO,
+            is_closed: false,
+        }
+    }
+
+    pub(super) fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    pub(super) fn model_key(&self) -> &ModelKey {
+        &self.key
+    }
+
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Returns what the running attempt has reserved.
+    pub(super) fn reserved(&self) -> Tokens {
+        self.reserved
+    }
+
+    /// Notes the prompt tokens that were counted or estimated.
+    pub(super) fn weighed(&mut self, prompt: Tokens) {
+        self.prompt = prompt;
+    }
+
+    /// Begins an attempt.
+    pub(super) fn hold(&mut self, lease: Lease) {
+        if self.attempts == 0 {
+            self.shared.metrics.overhead(self.started.elapsed());
+        }
+        self.attempts += 1;
+        self.instance = Some(lease.id());
+        self.reserved = lease.reserved();
+        self.used = Tokens::ZERO;
+        self.lease = Some(lease);
+    }
+
+    /// Notes that the answer begins to reach the client.
+    pub(super) fn begun(&mut self, status: StatusCode) {
+        let took = self.started.elapsed();
+        self.first_byte = Some(took);
+        self.shared.metrics.first_byte(took);
+        if status.is_success()
+            && let Some(lease) = &mut self.lease
+        {
+            lease.confirm();
+        }
+    }
+
+    /// Ends the running attempt.
+    pub(super) fn settle(&mut self, kind: Attempt, outcome: Outcome) {
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        self.used = match &outcome {
+            Outcome::Answered { used, .. } | Outcome::Abandoned { used } => used.unwrap_or(self.reserved),
+            Outcome::Faulted { used, .. } => *used,
+            Outcome::Throttled { .. }
+            | Outcome::NoCapacity { .. }
+            | Outcome::Unauthorized { .. }
+            | Outcome::NoDeployment { .. } => Tokens::ZERO,
+        };
+        let metrics = &self.shared.metrics;
+        metrics.attempt(lease.id(), kind, self.reserved, self.used);
+        lease.settle(outcome);
+    }
+
+    /// Ends the running attempt with a whole JSON answer.
+    pub(super) fn settle_answer(&mut self, body: &[u8]) {
+        self.settle_usage(usage::from_json(body));
+    }
+
+    /// Ends the running attempt with a complete answer; without usage the reservation stands.
+    pub(super) fn settle_usage(&mut self, usage: Option<Usage>) {
+        let outcome = Outcome::Answered {
+            used: usage.map(|usage| usage.total),
+            output: usage.map(|usage| self.per_completion(usage.output)),
+        };
+        self.settle(Attempt::Answered, outcome);
+    }
+
+    /// Ends the running attempt with a complete stream that told no usage, by what was streamed.
+    pub(super) fn settle_streamed(&mut self, output: Tokens) {
+        let outcome = Outcome::Answered {
+            used: Some(self.prompt + output),
+            output: Some(self.per_completion(output)),
+        };
+        self.settle(Attempt::Answered, outcome);
+    }
+
+    /// Ends the running attempt with an error of the client's own: the prompt may have been charged.
+    pub(super) fn settle_client_error(&mut self) {
+        let outcome = Outcome::Answered {
+            used: Some(self.prompt.min(self.reserved)),
+            output: None,
+        };
+        self.settle(Attempt::ClientError, outcome);
+    }
+
+    /// Ends the running attempt with an answer that broke off after `output` tokens.
+    pub(super) fn settle_cut(&mut self, output: Option<Tokens>, summary: String) {
+        let used = output.map_or(self.reserved, |output| self.prompt + output);
+        self.settle(Attempt::Cut, Outcome::Faulted { used, summary });
+    }
+
+    /// Ends the running attempt because the client left after `output` tokens; `None` if unknown.
+    pub(super) fn settle_left(&mut self, output: Option<Tokens>) {
+        let used = output.map(|output| self.prompt + output);
+        self.settle(Attempt::ClientLeft, Outcome::Abandoned { used });
+    }
+
+    /// Closes the account of an answered request.
+    pub(super) fn close(mut self, status: u16) {
+        self.finish(status);
+    }
+
+    /// Closes the account of a request that gets our own error, and returns the error.
+    pub(super) fn refuse(mut self, error: ApiError) -> ApiError {
+        let status = actix_web::ResponseError::status_code(&error).as_u16();
+        let code = error.code().as_str();
+        log::debug!(request_id = self.request_id.as_str(), code, error:%; "request refused");
+        self.finish(status);
+        error
+    }
+
+    fn per_completion(&self, output: Tokens) -> Tokens {
+        Tokens(output.0 / self.completions.max(1))
+    }
+
+    fn finish(&mut self, status: u16) {
+        if self.is_closed {
+            return;
+        }
+        self.is_closed = true;
+        self.shared.metrics.ended(self.endpoint, status);
+        let instance = self.instance.and_then(|id| self.shared.instances.get(id.0));
+        log::info!(
+            request_id = self.request_id.as_str(),
+            endpoint = self.endpoint.path(),
+            model = self.model.as_str(),
+            client = self.client.as_deref().unwrap_or("-"),
+            instance = instance.map_or("-", |config| config.name.as_str()),
+            attempts = self.attempts,
+            status,
+            reserved = self.reserved.0,
+            used = self.used.0,
+            ttfb_ms = self.first_byte.map_or(-1.0, in_millis),
+            duration_ms = in_millis(self.started.elapsed());
+            "request"
+        );
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.settle_left(None);
+        self.finish(CLIENT_LEFT);
+    }
+}
+
+fn in_millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e5).round() / 100.0
+}

@@ -1,0 +1,205 @@
+//! Beginning an answer: reading as much of it as it takes to know that it is one, and no more.
+//!
+//! Until something has been shown to the client, a broken answer costs only a move to the next instance. A JSON answer
+//! is therefore held until it is complete, up to [`HELD`]; a stream until its first content, or for [`PREAMBLE`]. What
+//! follows is passed on as it comes by `Long` and `Events`.
+
+mod events;
+mod long;
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_http::header::{self, HeaderMap};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+
+use self::events::Events;
+use self::long::Long;
+use super::upstream::{Answer, NoAnswer, explain_cut};
+use crate::openai::sse::StreamError;
+
+/// A JSON answer up to this size is passed on only once it is complete. Chat answers are far smaller.
+const HELD: usize = 256 * 1024;
+
+/// An error answer is read up to this size; what is longer than any service writes is broken off.
+const LONGEST_ERROR: usize = 1 << 20;
+
+/// How long the first chunks of a stream that carry no text yet are held back, so that a failure before the first
+/// content can still be mended elsewhere. Services send them together with the first content.
+const PREAMBLE: Duration = Duration::from_millis(200);
+
+/// How the body of an answer is to be taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sorting {
+    /// The usage chunk was asked for by us, not by the client.
+    pub(super) hides_usage: bool,
+    /// When the first content must have come.
+    pub(super) deadline: Instant,
+    /// The longest silence between two chunks.
+    pub(super) idle: Duration,
+}
+
+/// An answer that can be shown.
+pub(super) enum Begun {
+    /// A complete body.
+    Whole(Bytes),
+    /// A long body, of which the first part has come.
+    Long(Long),
+    /// An event stream.
+    Events(Events),
+}
+
+/// An answer that cannot be shown.
+pub(super) enum Broken {
+    /// It broke off or fell silent.
+    Cut(NoAnswer),
+    /// Its first event is an error.
+    Error(StreamError),
+}
+
+/// Reads the beginning of a successful answer.
+pub(super) async fn begin(answer: Answer, sorting: Sorting) -> Result<Begun, Broken> {
+    if is_event_stream(answer.headers()) {
+        return Events::begin(answer, sorting).await.map(Begun::Events);
+    }
+    let mut answer = answer;
+    let expected = content_length(answer.headers());
+    let mut held = Held::default();
+    let mut deadline = sorting.deadline;
+    while held.bytes < HELD {
+        match next(&mut answer, deadline).await.map_err(Broken::Cut)? {
+            Some(chunk) => held.push(chunk),
+            None => return whole(held, expected).map(Begun::Whole).map_err(Broken::Cut),
+        }
+        deadline = Instant::now() + sorting.idle;
+    }
+    let long = Long::new(answer, held.into_bytes(), expected, sorting.idle);
+    Ok(Begun::Long(long))
+}
+
+/// Reads the body of an error answer.
+pub(super) async fn error_body(mut answer: Answer, idle: Duration) -> Result<Bytes, NoAnswer> {
+    let expected = content_length(answer.headers());
+    let mut held = Held::default();
+    while held.bytes < LONGEST_ERROR {
+        match next(&mut answer, Instant::now() + idle).await? {
+            Some(chunk) => held.push(chunk),
+            None => return whole(held, expected),
+        }
+    }
+    Err(NoAnswer {
+        timed_out: false,
+        summary: format!("an error answer of more than {LONGEST_ERROR} bytes"),
+    })
+}
+
+fn whole(held: Held, expected: Option<u64>) -> Result<Bytes, NoAnswer> {
+    if let Some(expected) = expected
+        && expected != held.bytes as u64
+    {
+        return Err(NoAnswer {
+            timed_out: false,
+            summary: format!("the answer ended after {} of {expected} bytes", held.bytes),
+        });
+    }
+    Ok(held.into_bytes())
+}
+
+/// Reads the next chunk, `None` at the announced end of the body.
+async fn next(answer: &mut Answer, deadline: Instant) -> Result<Option<Bytes>, NoAnswer> {
+    match timeout_at(deadline, answer.next()).await {
+        Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
+        Ok(None) => Ok(None),
+        Ok(Some(Err(error))) => Err(NoAnswer {
+            timed_out: false,
+            summary: explain_cut(&error),
+        }),
+        Err(_) => Err(NoAnswer {
+            timed_out: true,
+            summary: "the answer began and then fell silent".to_owned(),
+        }),
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| {
+            let kind = value.split(';').next().unwrap_or_default();
+            kind.trim().eq_ignore_ascii_case("text/event-stream")
+        })
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+/// Chunks that are joined only if there are several.
+#[derive(Default)]
+struct Held {
+    first: Option<Bytes>,
+    joined: BytesMut,
+    bytes: usize,
+}
+
+impl Held {
+    fn push(&mut self, chunk: Bytes) {
+        self.bytes += chunk.len();
+        match self.first.take() {
+            None if self.joined.is_empty() => self.first = Some(chunk),
+            None => self.joined.extend_from_slice(&chunk),
+            Some(first) => {
+                self.joined.extend_from_slice(&first);
+                self.joined.extend_from_slice(&chunk);
+            }
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        self.first.unwrap_or_else(|| self.joined.freeze())
+    }
+}
+
+/// Notices when an upstream has been silent for too long. A chunk costs it a look at the clock, no timer.
+struct Silence {
+    idle: Duration,
+    heard: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Silence {
+    fn new(idle: Duration) -> Self {
+        let heard = Instant::now();
+        Self {
+            idle,
+            heard,
+            timer: Box::pin(sleep_until(heard + idle)),
+        }
+    }
+
+    fn heard(&mut self) {
+        self.heard = Instant::now();
+    }
+
+    /// Is ready when the silence has become too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let end = self.heard + self.idle;
+            if Instant::now() >= end {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(end);
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,246 @@
+//! An event stream on its way: whole events are passed on at once, byte for byte, and watched for usage and for the end.
+//!
+//! A stream is complete when `[DONE]` has passed. One that breaks off, falls silent or ends before it gets an error
+//! event as its last, which both OpenAI SDKs raise, and never a `[DONE]`. A torn event at the break is dropped.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use actix_web::body::{BodySize, MessageBody};
+use bytes::Bytes;
+use futures_util::Stream;
+use tokio::time::Instant;
+
+use super::{Broken, PREAMBLE, Silence, Sorting, next};
+use crate::error::stream_error_event;
+use crate::openai::sse::{self, Event, Splitter, StreamError, Streamed};
+use crate::openai::usage::Usage;
+use crate::proxy::account::Account;
+use crate::proxy::upstream::{Answer, NoAnswer, explain_cut};
+
+/// The body of an event stream.
+pub(in crate::proxy) struct Events {
+    answer: Answer,
+    splitter: Splitter,
+    ready: VecDeque<Bytes>,
+    seen: Seen,
+    silence: Silence,
+    account: Option<Account>,
+    has_ended: bool,
+}
+
+/// What has passed by.
+#[derive(Default)]
+struct Seen {
+    hides_usage: bool,
+    content: bool,
+    done: bool,
+    usage: Option<Usage>,
+    streamed: Streamed,
+    error: Option<StreamError>,
+}
+
+impl Events {
+    /// Reads up to the first content, or until [`PREAMBLE`] has gone by since the first event.
+    pub(super) async fn begin(answer: Answer, sorting: Sorting) -> Result<Self, Broken> {
+        let mut events = Self {
+            answer,
+            splitter: Splitter::default(),
+            ready: VecDeque::new(),
+            seen: Seen {
+                hides_usage: sorting.hides_usage,
+                ..Seen::default()
+            },
+            silence: Silence::new(sorting.idle),
+            account: None,
+            has_ended: false,
+        };
+        let mut release: Option<Instant> = None;
+        while !events.seen.is_showable() {
+            let until = release.map_or(sorting.deadline, |at| at.min(sorting.deadline));
+            match next(&mut events.answer, until).await {
+                Ok(Some(chunk)) => events.take(chunk),
+                Ok(None) => return Err(Broken::Cut(ended_early())),
+                Err(no_answer) if no_answer.timed_out && release.is_some() => break,
+                Err(no_answer) => return Err(Broken::Cut(no_answer)),
+            }
+            if let Some(error) = events.seen.error.take() {
+                return Err(Broken::Error(error));
+            }
+            if !events.ready.is_empty() {
+                release.get_or_insert_with(|| Instant::now() + PREAMBLE);
+            }
+        }
+        events.silence.heard();
+        Ok(events)
+    }
+
+    /// Makes the body answerable for the account.
+    pub(in crate::proxy) fn owed_by(mut self, account: Account) -> Self {
+        self.account = Some(account);
+        self
+    }
+
+    /// Queues what a chunk completes.
+    fn take(&mut self, chunk: Bytes) {
+        let whole = self.splitter.push(chunk);
+        let mut shown = 0;
+        let mut at = 0;
+        for event in sse::events(&whole) {
+            let end = at + event.len();
+            if self.seen.note(&event) == Show::Hide {
+                self.queue(whole.slice(shown..at));
+                shown = end;
+            }
+            at = end;
+        }
+        self.queue(whole.slice(shown..));
+    }
+
+    fn queue(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.ready.push_back(bytes);
+        }
+    }
+
+    /// Notes that the upstream will send no more; `cut` says why if that was no proper end.
+    fn end(&mut self, cut: Option<String>) {
+        self.has_ended = true;
+        let rest = self.splitter.rest();
+        let failure = match (&self.seen.error, cut) {
+            _ if self.seen.done => None,
+            (Some(error), _) => {
+                // The client has the service's own words already.
+                Some(format!("error in the stream: {}: {}", error.code, error.message))
+            }
+            (None, cut) => {
+                let summary = cut.unwrap_or_else(|| ended_early().summary);
+                self.tell(&summary);
+                Some(summary)
+            }
+        };
+        if failure.is_none() {
+            self.queue(rest);
+        }
+        self.settle(failure);
+    }
+
+    fn tell(&mut self, summary: &str) {
+        let event = stream_error_event(&format!("The upstream broke off its answer: {summary}."));
+        if self.splitter.is_torn() {
+            self.queue(Bytes::from_static(b"\n\n"));
+        }
+        self.queue(Bytes::from(event));
+    }
+
+    fn settle(&mut self, failure: Option<String>) {
+        let Some(mut account) = self.account.take() else {
+            return;
+        };
+        let streamed = self.seen.streamed.tokens();
+        match (failure, self.seen.usage) {
+            (None, Some(usage)) => account.settle_usage(Some(usage)),
+            (None, None) => account.settle_streamed(streamed),
+            (Some(summary), _) => account.settle_cut(Some(streamed), summary),
+        }
+        account.close(self.answer.status().as_u16());
+    }
+}
+
+fn ended_early() -> NoAnswer {
+    NoAnswer {
+        timed_out: false,
+        summary: "the stream ended before its [DONE]".to_owned(),
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Show {
+    Pass,
+    Hide,
+}
+
+impl Seen {
+    /// Says whether the client may be shown what has come.
+    fn is_showable(&self) -> bool {
+        self.content || self.done
+    }
+
+    fn note(&mut self, event: &[u8]) -> Show {
+        let kind = match self.content {
+            true => sse::skim(event),
+            false => sse::read(event),
+        };
+        match kind {
+            Event::Done => self.done = true,
+            Event::Preamble => {}
+            Event::Content => {
+                self.content = true;
+                self.streamed.add(event);
+                if let Some(usage) = sse::usage_beside_content(event) {
+                    self.usage = Some(usage);
+                }
+            }
+            Event::Usage(usage) => {
+                self.usage = Some(usage);
+                if self.hides_usage {
+                    return Show::Hide;
+                }
+            }
+            Event::Error(error) => self.error = Some(error),
+        }
+        Show::Pass
+    }
+}
+
+impl MessageBody for Events {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        loop {
+            if let Some(bytes) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            if self.has_ended {
+                return Poll::Ready(None);
+            }
+            match Pin::new(&mut self.answer).poll_next(cx) {
+                Poll::Ready(Some(Ok(chunk))) => {
+                    self.silence.heard();
+                    self.take(chunk);
+                }
+                Poll::Ready(Some(Err(error))) => self.end(Some(explain_cut(&error))),
+                Poll::Ready(None) => self.end(None),
+                Poll::Pending => match self.silence.poll(cx) {
+                    Poll::Ready(()) => self.end(Some("the stream fell silent".to_owned())),
+                    Poll::Pending => return Poll::Pending,
+                },
+            }
+        }
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        if let Some(mut account) = self.account.take() {
+            // A client that has read `[DONE]` may close before the last chunk of HTTP has gone out.
+            match (self.seen.done, self.seen.usage) {
+                (true, Some(usage)) => account.settle_usage(Some(usage)),
+                (true, None) => account.settle_streamed(self.seen.streamed.tokens()),
+                (false, _) => account.settle_left(Some(self.seen.streamed.tokens())),
+            }
+            if self.seen.done {
+                account.close(self.answer.status().as_u16());
+            }
+        }
+    }
+}

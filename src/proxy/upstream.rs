@@ -1,0 +1,255 @@
+//! Talking to Azure: addresses, keys, one request out, one answer's head back. The only file that speaks awc.
+//!
+//! A request is sent once more, to the same instance, only when a pooled connection turned out to be closed; everything
+//! else is reported, and `proxy` decides. Bodies are left to `relay`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::error::{ParseError, PayloadError};
+use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_http::{BoxedPayloadStream, StatusCode};
+use awc::error::{ConnectError, SendRequestError};
+use awc::{Client, ClientResponse, Connector};
+use bytes::Bytes;
+use rustls::ClientConfig;
+
+use super::connector::{UpstreamConnector, is_stale};
+use crate::config::{ApiVersion, InstanceConfig, Timeouts};
+use crate::domain::{Deployment, Endpoint};
+
+/// Idle time after which a pooled connection is not used again: below what front ends commonly allow.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// Age after which a pooled connection is not used again, so that changed DNS entries are noticed.
+const LIFETIME: Duration = Duration::from_secs(300);
+
+/// What we call ourselves to upstreams.
+const USER_AGENT: &str = concat!("azure-openai-proxy/", env!("CARGO_PKG_VERSION"));
+
+/// Where an instance is and how to enter: all that does not change from request to request.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// Base address in the form that awc gets: always `http`, with the port where TLS is to be spoken.
+    base: String,
+    /// `host:port` if TLS is to be spoken.
+    tls_authority: Option<String>,
+    api_key: HeaderValue,
+    version: ApiVersion,
+}
+
+impl Target {
+    /// Prepares the target of an instance; `None` if its key cannot be sent, which `config` has ruled out.
+    pub(super) fn new(config: &InstanceConfig) -> Option<Self> {
+        let base = &config.api_base;
+        let host = base.host_str()?;
+        let port = base.port_or_known_default()?;
+        let authority = format!("{host}:{port}");
+        let path = base.path().trim_end_matches('/');
+        let mut api_key = HeaderValue::from_str(config.api_key.expose()).ok()?;
+        api_key.set_sensitive(true);
+        Some(Self {
+            base: format!("http://{authority}{path}"),
+            tls_authority: (base.scheme() == "https").then_some(authority),
+            api_key,
+            version: config.api_version.clone(),
+        })
+    }
+
+    /// Returns the deployment that must stand in the body, which is where the v1 form has it.
+    pub(super) fn model_in_body<'a>(&self, deployment: &'a Deployment) -> Option<&'a Deployment> {
+        match self.version {
+            ApiVersion::V1 => Some(deployment),
+            ApiVersion::Dated(_) => None,
+        }
+    }
+
+    fn url(&self, endpoint: Endpoint, deployment: &Deployment) -> String {
+        let base = &self.base;
+        let path = endpoint.path();
+        match &self.version {
+            ApiVersion::V1 => format!("{base}/openai/v1/{path}"),
+            ApiVersion::Dated(version) => {
+                let deployment = escape_segment(deployment.as_str());
+                format!("{base}/openai/deployments/{deployment}/{path}?api-version={version}")
+            }
+        }
+    }
+}
+
+/// Escapes a deployment for a path: an unmapped model is a client's text.
+fn escape_segment(segment: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if segment.bytes().all(is_plain) && !matches!(segment, "." | "..") {
+        return segment.to_owned();
+    }
+    let mut escaped = String::with_capacity(segment.len() * 3);
+    for byte in segment.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+/// An answer whose head has come.
+pub(super) type Answer = ClientResponse<BoxedPayloadStream>;
+
+/// No answer has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NoAnswer {
+    /// Whether time ran out; else the way there or the answer was broken.
+    pub(super) timed_out: bool,
+    /// One line, for the status page and the client.
+    pub(super) summary: String,
+}
+
+/// The HTTP client of one worker thread.
+pub(super) struct Upstream {
+    client: Client,
+    first_byte: Duration,
+}
+
+impl Upstream {
+    /// Builds the client. Every worker needs its own, since awc's connections belong to a thread.
+    pub(super) fn new(tls: Arc<ClientConfig>, timeouts: Timeouts, targets: &[Target]) -> Self {
+        let tls_authorities: HashSet<String> = targets
+            .iter()
+            .filter_map(|target| target.tls_authority.clone())
+            .collect();
+        let connector = Connector::new()
+            .connector(UpstreamConnector::new(tls, tls_authorities))
+            .timeout(timeouts.connect)
+            // The limit would count requests in flight and queue the rest; admission is the windows' task.
+            .limit(0)
+            .conn_keep_alive(KEEP_ALIVE)
+            .conn_lifetime(LIFETIME);
+        let client = Client::builder()
+            .connector(connector)
+            .no_default_headers()
+            .disable_redirects()
+            .timeout(timeouts.first_byte)
+            .finish();
+        Self {
+            client,
+            first_byte: timeouts.first_byte,
+        }
+    }
+
+    /// Sends a request and waits for the head of its answer. `from_client` holds what may go up.
+    pub(super) async fn send(
+        &self,
+        target: &Target,
+        endpoint: Endpoint,
+        deployment: &Deployment,
+        from_client: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, NoAnswer> {
+        let url = target.url(endpoint, deployment);
+        let mut resent = false;
+        loop {
+            let sent = self.request(target, &url, from_client).send_body(body.clone());
+            match sent.await {
+                Ok(answer) => return check_length(answer),
+                Err(error) if !resent && stale(&error) => resent = true,
+                Err(error) => return Err(self.explain(&error)),
+            }
+        }
+    }
+
+    fn request(&self, target: &Target, url: &str, from_client: &HeaderMap) -> awc::ClientRequest {
+        let mut request = self
+            .client
+            .post(url)
+            .insert_header((HeaderName::from_static("api-key"), target.api_key.clone()))
+            // The usage must be readable, and what comes is passed on byte for byte.
+            .insert_header((header::ACCEPT_ENCODING, HeaderValue::from_static("identity")))
+            .insert_header((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
+        for (name, value) in from_client {
+            request = request.insert_header((name.clone(), value.clone()));
+        }
+        if !from_client.contains_key(header::CONTENT_TYPE) {
+            request = request.insert_header((
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            ));
+        }
+        request
+    }
+
+    fn explain(&self, error: &SendRequestError) -> NoAnswer {
+        let seconds = self.first_byte.as_secs_f64();
+        let (timed_out, summary) = match error {
+            SendRequestError::Timeout => (true, format!("no answer within {seconds} s")),
+            SendRequestError::Connect(ConnectError::Timeout) => {
+                (true, "no connection in time".to_owned())
+            }
+            SendRequestError::Connect(inner) => (false, format!("cannot connect: {inner}")),
+            SendRequestError::Send(inner) => (
+                false,
+                format!("the connection broke while the request was sent: {inner}"),
+            ),
+            SendRequestError::Response(inner) => (
+                false,
+                format!("the connection broke before the answer: {inner}"),
+            ),
+            other => (false, format!("the request failed: {other}")),
+        };
+        NoAnswer { timed_out, summary }
+    }
+}
+
+/// An HTTP/1.1 answer that only ends with its connection would reach us as an empty one: awc does not read such bodies.
+fn check_length(answer: Answer) -> Result<Answer, NoAnswer> {
+    let headers = answer.headers();
+    let has_body = !matches!(
+        answer.status(),
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    );
+    let has_length = headers.contains_key(header::CONTENT_LENGTH)
+        || headers.contains_key(header::TRANSFER_ENCODING);
+    if has_body && !has_length && answer.status().is_success() {
+        return Err(NoAnswer {
+            timed_out: false,
+            summary: "the answer says neither its length nor that it is chunked".to_owned(),
+        });
+    }
+    Ok(answer)
+}
+
+fn stale(error: &SendRequestError) -> bool {
+    match error {
+        SendRequestError::Send(error)
+        | SendRequestError::Response(ParseError::Io(error))
+        | SendRequestError::Connect(ConnectError::Io(error)) => is_stale(error),
+        _ => false,
+    }
+}
+
+/// Says in one line why the body of an answer ended early.
+pub(super) fn explain_cut(error: &PayloadError) -> String {
+    match error {
+        PayloadError::Incomplete(_) | PayloadError::EncodingCorrupted | PayloadError::Io(_) => {
+            format!("the answer was cut off: {error}")
+        }
+        other => format!("the answer cannot be read: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deployment_cannot_leave_its_place_in_the_path() {
+        assert_eq!(escape_segment("gpt-4o_2.1"), "gpt-4o_2.1");
+        assert_eq!(
+            escape_segment("../keys?x=1#y z/é"),
+            "%2E%2E%2Fkeys%3Fx%3D1%23y%20z%2F%C3%A9"
+        );
+        assert_eq!(escape_segment(".."), "%2E%2E");
+    }
+}

@@ -1,0 +1,77 @@
+//! How many tokens to reserve for a request, at the least cost that is safe.
+//!
+//! Bytes bound tokens from above. While that bound fits well inside what is free somewhere, an estimate from the bytes
+//! is reserved and settled to the real usage later; the tokeniser runs only where its number may decide. Long texts
+//! are counted on the blocking pool, since a worker that counts 100 KB makes everyone else wait for milliseconds.
+
+use actix_web::web;
+
+use super::{Call, Shared};
+use crate::actors::{Output, Want};
+use crate::domain::{Endpoint, ModelKey, Tokens};
+use crate::tokens;
+
+/// The bound fits well if this many such requests would fit: the estimate may then be off without doing harm.
+const WELL_INSIDE: u64 = 8;
+
+/// Bodies up to this length are counted on the worker: well under a millisecond for English text.
+const COUNT_INLINE_BYTES: usize = 8 * 1024;
+
+/// `max_tokens` of a legacy completion that names none, as its API documents.
+const LEGACY_DEFAULT_CAP: Tokens = Tokens(16);
+
+/// Says what a request needs.
+pub(super) async fn want(shared: &Shared, call: &Call, model: ModelKey) -> Want {
+    let output = output(call);
+    let free = most_free(shared, &model);
+    let rough = tokens::rough(call.ask.endpoint, call.ask.model.as_str(), &call.body);
+    let fits_well = rough.bound.is_some_and(|bound| {
+        let most = bound + output.certain();
+        most.0.saturating_mul(WELL_INSIDE) <= free.0
+    });
+    let prompt = match fits_well {
+        true => rough.estimate,
+        false => count(call).await.unwrap_or(rough.estimate),
+    };
+    Want {
+        model,
+        prompt,
+        output,
+    }
+}
+
+fn output(call: &Call) -> Output {
+    let ask = &call.ask;
+    let all = |one: Tokens| Output::Capped(Tokens(one.0.saturating_mul(ask.completions)));
+    match (ask.endpoint, ask.output_cap) {
+        (Endpoint::Embeddings, _) => Output::Capped(Tokens::ZERO),
+        (Endpoint::ChatCompletions | Endpoint::Completions, Some(cap)) => all(cap),
+        (Endpoint::Completions, None) => all(LEGACY_DEFAULT_CAP),
+        (Endpoint::ChatCompletions, None) => Output::Expected {
+            completions: ask.completions,
+        },
+    }
+}
+
+fn most_free(shared: &Shared, model: &ModelKey) -> Tokens {
+    let serving = shared.instances.iter().zip(&shared.gauges);
+    serving
+        .filter(|(config, _)| config.serves(model))
+        .map(|(_, gauge)| gauge.free())
+        .max()
+        .unwrap_or(Tokens::ZERO)
+}
+
+/// Counts exactly; `None` only if the blocking pool is shutting down.
+async fn count(call: &Call) -> Option<Tokens> {
+    let endpoint = call.ask.endpoint;
+    if call.body.len() <= COUNT_INLINE_BYTES {
+        let model = call.ask.model.as_str();
+        return Some(tokens::prompt_tokens(endpoint, model, &call.body));
+    }
+    let model = call.ask.model.clone();
+    let body = call.body.clone();
+    web::block(move || tokens::prompt_tokens(endpoint, model.as_str(), &body))
+        .await
+        .ok()
+}
