@@ -1,0 +1,112 @@
+//! The honest answers: chat, completions, embeddings, whole and as streams, with Azure's field order.
+//!
+//! Content echoes the prompt, so that a user sees their own request answered; it honours output caps, `n`, tools and
+//! JSON schemas. Pure: ids and time come in through [`Stamp`].
+
+mod chat;
+mod completion;
+mod embedding;
+mod filters;
+mod sample;
+mod text;
+
+use std::num::NonZeroUsize;
+
+use serde::Serialize;
+
+use super::ask::Ask;
+use super::reply::Reply;
+use crate::domain::{Endpoint, Tokens};
+
+/// What makes one answer unlike another.
+#[derive(Clone, Debug)]
+pub(super) struct Stamp {
+    /// The part of the id after `chatcmpl-`.
+    pub(super) id: String,
+    /// Seconds since 1970.
+    pub(super) created: u64,
+}
+
+/// What an answer is made for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order<'a> {
+    pub(super) endpoint: Endpoint,
+    pub(super) model: &'a str,
+    pub(super) ask: &'a Ask,
+    /// Instead of an echo: a body of exactly this many bytes if whole, else this many bytes of content.
+    pub(super) bytes: Option<NonZeroUsize>,
+}
+
+/// Makes the answer to an admitted request.
+pub(super) fn answer(order: Order<'_>, stamp: Stamp) -> Reply {
+    match order.endpoint {
+        Endpoint::ChatCompletions => chat::answer(order, stamp),
+        Endpoint::Completions => completion::answer(order, stamp),
+        Endpoint::Embeddings => embedding::answer(order),
+    }
+}
+
+/// Returns the name and version that Azure reports for a model.
+fn versioned(model: &str) -> String {
+    let version = match model {
+        "gpt-4o" => "-2024-11-20",
+        "gpt-4o-mini" => "-2024-07-18",
+        "gpt-4.1" | "gpt-4.1-mini" | "gpt-4.1-nano" => "-2025-04-14",
+        "o4-mini" | "o3" => "-2025-04-16",
+        "gpt-5" | "gpt-5-mini" | "gpt-5-nano" => "-2025-08-07",
+        _ => "",
+    };
+    format!("{model}{version}")
+}
+
+/// `usage` of chat and completions.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Usage {
+    completion_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completion_tokens_details: Option<CompletionDetails>,
+    prompt_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_tokens_details: Option<PromptDetails>,
+    total_tokens: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct CompletionDetails {
+    accepted_prediction_tokens: u64,
+    audio_tokens: u64,
+    reasoning_tokens: u64,
+    rejected_prediction_tokens: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct PromptDetails {
+    audio_tokens: u64,
+    cached_tokens: u64,
+}
+
+impl Usage {
+    fn detailed(prompt: Tokens, completion: Tokens) -> Self {
+        Self {
+            completion_tokens_details: Some(CompletionDetails::default()),
+            prompt_tokens_details: Some(PromptDetails::default()),
+            ..Self::plain(prompt, completion)
+        }
+    }
+
+    fn plain(prompt: Tokens, completion: Tokens) -> Self {
+        Self {
+            completion_tokens: completion.0,
+            completion_tokens_details: None,
+            prompt_tokens: prompt.0,
+            prompt_tokens_details: None,
+            total_tokens: (prompt + completion).0,
+        }
+    }
+}
+
+/// Renders an answer. These types have no maps with odd keys, so rendering cannot fail; were it to, the answer is empty
+/// and the client says so.
+fn render(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}

@@ -1,0 +1,162 @@
+//! The parts of a request body that a simulated resource acts on.
+//!
+//! Reading is lenient: a field of the wrong type counts as absent. What must be refused is left to `gate`.
+
+use serde_json::Value;
+
+use crate::domain::Tokens;
+
+/// A parsed request body.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    body: Value,
+}
+
+/// One prompt of a completion or one input of an embedding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    /// Plain text.
+    Text(String),
+    /// Token ids.
+    Ids(Vec<u64>),
+}
+
+impl Ask {
+    /// Parses a body; `None` unless it is a JSON object.
+    pub(super) fn parse(body: &[u8]) -> Option<Self> {
+        let body: Value = serde_json::from_slice(body).ok()?;
+        body.is_object().then_some(Self { body })
+    }
+
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.body.get(field).is_some_and(|value| !value.is_null())
+    }
+
+    pub(super) fn get(&self, field: &str) -> Option<&Value> {
+        self.body.get(field)
+    }
+
+    pub(super) fn text(&self, field: &str) -> Option<&str> {
+        self.body.get(field).and_then(Value::as_str)
+    }
+
+    pub(super) fn amount(&self, field: &str) -> Option<u64> {
+        self.body.get(field).and_then(Value::as_u64)
+    }
+
+    pub(super) fn is_stream(&self) -> bool {
+        self.get("stream").and_then(Value::as_bool) == Some(true)
+    }
+
+    pub(super) fn wants_usage(&self) -> bool {
+        self.body
+            .pointer("/stream_options/include_usage")
+            .and_then(Value::as_bool)
+            == Some(true)
+    }
+
+    /// Returns the largest output cap present.
+    pub(super) fn cap(&self) -> Option<Tokens> {
+        let caps = ["max_tokens", "max_completion_tokens"];
+        caps.iter()
+            .filter_map(|field| self.amount(field))
+            .max()
+            .map(Tokens)
+    }
+
+    /// Returns `n`, at least 1 and at most Azure's 128.
+    pub(super) fn choices(&self) -> u64 {
+        self.amount("n").unwrap_or(1).clamp(1, 128)
+    }
+
+    /// Returns how many outputs are generated for each prompt: the larger of `n` and `best_of`.
+    pub(super) fn outputs(&self) -> u64 {
+        self.choices()
+            .max(self.amount("best_of").unwrap_or(1).min(128))
+    }
+
+    /// Returns the text of each chat message, in order.
+    pub(super) fn messages(&self) -> Vec<String> {
+        let Some(messages) = self.get("messages").and_then(Value::as_array) else {
+            return Vec::new();
+        };
+        messages
+            .iter()
+            .map(|message| content_text(message.get("content")))
+            .collect()
+    }
+
+    /// Returns the text of the last user message, or of the last message if no user spoke.
+    pub(super) fn last_words(&self) -> String {
+        let Some(messages) = self.get("messages").and_then(Value::as_array) else {
+            return String::new();
+        };
+        let by_user =
+            |message: &&Value| message.get("role").and_then(Value::as_str) == Some("user");
+        let last = messages.iter().rev().find(by_user).or(messages.last());
+        last.map(|message| content_text(message.get("content")))
+            .unwrap_or_default()
+    }
+
+    /// Returns the prompts or inputs under `field`, in all four forms that OpenAI takes.
+    pub(super) fn inputs(&self, field: &str) -> Vec<Input> {
+        match self.get(field) {
+            Some(Value::String(text)) => vec![Input::Text(text.clone())],
+            Some(Value::Array(items)) if items.iter().any(Value::is_u64) => vec![ids(items)],
+            Some(Value::Array(items)) => items.iter().filter_map(input).collect(),
+            Some(_) | None => Vec::new(),
+        }
+    }
+}
+
+impl Input {
+    /// Estimates real tokens: a quarter of the characters, or the ids themselves.
+    pub(super) fn tokens(&self) -> Tokens {
+        match self {
+            Self::Text(text) => tokens_of(text),
+            Self::Ids(ids) => Tokens(length(ids.len())),
+        }
+    }
+
+    /// Returns the length that Azure divides by four; an id counts as four characters.
+    pub(super) fn chars(&self) -> u64 {
+        match self {
+            Self::Text(text) => length(text.chars().count()),
+            Self::Ids(ids) => length(ids.len()).saturating_mul(4),
+        }
+    }
+}
+
+/// Estimates the tokens of a text as the simulator reports them in `usage`.
+pub(super) fn tokens_of(text: &str) -> Tokens {
+    Tokens(length(text.chars().count()).div_ceil(4))
+}
+
+/// Widens a length.
+pub(super) fn length(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+fn input(item: &Value) -> Option<Input> {
+    match item {
+        Value::String(text) => Some(Input::Text(text.clone())),
+        Value::Array(items) => Some(ids(items)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+    }
+}
+
+fn ids(items: &[Value]) -> Input {
+    Input::Ids(items.iter().filter_map(Value::as_u64).collect())
+}
+
+fn content_text(content: Option<&Value>) -> String {
+    match content {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => parts
+            .iter()
+            .filter_map(|part| part.get("text").and_then(Value::as_str))
+            .collect::<Vec<_>>()
+            .join("\n"),
+        Some(_) | None => String::new(),
+    }
+}

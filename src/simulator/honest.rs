@@ -1,0 +1,162 @@
+//! The honest resource: checks, charges, answers and labels a request as Azure does.
+
+use std::num::NonZeroUsize;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use super::answers::{Order, Stamp, answer};
+use super::books::Books;
+use super::charge::charge;
+use super::errors;
+use super::gate::{self, Admissible};
+use super::quota::{Limiter, Remaining};
+use super::reply::Reply;
+use super::resource::Resource;
+use super::script::Play;
+use super::throttle::{self, Refused};
+use super::wire::Head;
+use crate::domain::Tokens;
+
+/// Answers a request as Azure would, and charges its quota.
+pub(super) fn honest(
+    resource: &Resource,
+    books: &mut Books,
+    head: &Head,
+    body: &[u8],
+    bytes: Option<NonZeroUsize>,
+    now: Instant,
+) -> Reply {
+    let admissible = match gate::check(resource, head, body) {
+        Ok(admissible) => admissible,
+        Err(refusal) => return *refusal,
+    };
+    let Admissible {
+        endpoint,
+        deployment,
+        ask,
+        ..
+    } = &admissible;
+    let charge = charge(&deployment.model, *endpoint, ask);
+    let Some(quota) = books.quota(&deployment.name) else {
+        return errors::deployment_not_found();
+    };
+    let limits = (quota.tpm(), quota.rpm());
+    match quota.admit(charge, now) {
+        Ok(remaining) => {
+            books.counters.admitted += 1;
+            books.counters.charged = books.counters.charged + charge;
+            let order = Order {
+                endpoint: *endpoint,
+                model: &deployment.model,
+                ask,
+                bytes,
+            };
+            let mut reply = answer(order, stamp());
+            reply.pace = resource.pace;
+            label_success(&mut reply, &deployment.name, limits, remaining);
+            reply
+        }
+        Err(throttled) => {
+            books.counters.throttled += 1;
+            let refused = refused(resource, &admissible, throttled.limiter);
+            throttle::honest(throttled.wait, &refused)
+        }
+    }
+}
+
+/// Answers a scripted 429, naming what the request asked for as far as it can be read.
+pub(super) fn throttled(
+    resource: &Resource,
+    head: &Head,
+    body: &[u8],
+    play: &Play,
+) -> Option<Reply> {
+    let Play::Throttle { kind, wait, hints } = play else {
+        return None;
+    };
+    let unnamed = Refused {
+        endpoint: crate::domain::Endpoint::ChatCompletions,
+        deployment: "gpt-4o",
+        model: "gpt-4o",
+        region: &resource.region,
+        api_version: "2024-10-21",
+        limiter: Limiter::Tokens,
+    };
+    let admissible = gate::check(resource, head, body);
+    let refused = match &admissible {
+        Ok(admissible) => refused(resource, admissible, Limiter::Tokens),
+        Err(_) => unnamed,
+    };
+    Some(throttle::reply(*kind, *wait, hints, &refused))
+}
+
+/// Adds the headers that Azure's front end puts on every response.
+pub(super) fn label(reply: &mut Reply, resource: &Resource, head: &Head) {
+    let mut random = random();
+    let request_id = uuid(&mut random);
+    reply.push("x-request-id", request_id.clone());
+    reply.push("apim-request-id", uuid(&mut random));
+    let client_id = head.header("x-ms-client-request-id").map(str::to_owned);
+    reply.push("x-ms-client-request-id", client_id.unwrap_or(request_id));
+    reply.push("x-ms-region", resource.region.clone());
+    reply.push(
+        "strict-transport-security",
+        "max-age=31536000; includeSubDomains; preload",
+    );
+    reply.push("x-content-type-options", "nosniff");
+    reply.push("date", httpdate::fmt_http_date(SystemTime::now()));
+}
+
+fn label_success(reply: &mut Reply, deployment: &str, limits: (Tokens, u64), left: Remaining) {
+    let (tpm, rpm) = limits;
+    reply.push("x-ratelimit-limit-requests", rpm.to_string());
+    reply.push("x-ratelimit-limit-tokens", tpm.to_string());
+    reply.push("x-ratelimit-remaining-requests", left.requests.to_string());
+    reply.push("x-ratelimit-remaining-tokens", left.tokens.to_string());
+    reply.push("x-ms-deployment-name", deployment);
+    reply.push("x-ms-rai-invoked", "true");
+    reply.push("azureml-model-session", "d000-20250101000000");
+    reply.push("x-accel-buffering", "no");
+    reply.push("access-control-allow-origin", "*");
+}
+
+fn refused<'a>(
+    resource: &'a Resource,
+    admissible: &'a Admissible<'_>,
+    limiter: Limiter,
+) -> Refused<'a> {
+    Refused {
+        endpoint: admissible.endpoint,
+        deployment: &admissible.deployment.name,
+        model: &admissible.deployment.model,
+        region: &resource.region,
+        api_version: &admissible.api_version,
+        limiter,
+    }
+}
+
+fn stamp() -> Stamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Stamp {
+        id: format!("SIM{:025x}", random().random::<u128>() >> 28),
+        created: since.map(|since| since.as_secs()).unwrap_or_default(),
+    }
+}
+
+fn random() -> SmallRng {
+    SmallRng::from_os_rng()
+}
+
+fn uuid(random: &mut SmallRng) -> String {
+    let (a, b): (u32, u16) = (random.random(), random.random());
+    let (c, d): (u16, u16) = (random.random(), random.random());
+    let e: u64 = random.random();
+    format!(
+        "{a:08x}-{b:04x}-4{:03x}-a{:03x}-{:012x}",
+        c & 0xfff,
+        d & 0xfff,
+        e >> 16
+    )
+}

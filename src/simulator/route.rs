@@ -1,0 +1,98 @@
+//! From a request target to what it calls: which URL family, endpoint, deployment and api-version.
+//!
+//! A path prefix before `/openai/` is ignored, as a gateway in front of a resource would strip it. Whether the
+//! deployment exists and the version is known is left to `gate`.
+
+use crate::domain::Endpoint;
+
+/// A recognised inference URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Route {
+    pub(super) endpoint: Endpoint,
+    pub(super) form: Form,
+    /// The `api-version` of the query.
+    pub(super) api_version: Option<String>,
+}
+
+/// The two URL families of Azure OpenAI.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `/openai/deployments/{deployment}/...`
+    Deployment(String),
+    /// `/openai/v1/...`, the deployment is the body's `model`.
+    V1,
+}
+
+impl Route {
+    /// Recognises a target; `None` is Azure's `Resource not found`.
+    pub(super) fn parse(target: &str) -> Option<Self> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let (_prefix, rest) = path.split_once("/openai/")?;
+        let api_version = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("api-version="))
+            .map(decode)
+            .filter(|version| !version.is_empty());
+        if let Some(operation) = rest.strip_prefix("v1/") {
+            // The published v1 interface has no /completions.
+            let endpoint = endpoint(operation).filter(|found| *found != Endpoint::Completions)?;
+            return Some(Self {
+                endpoint,
+                form: Form::V1,
+                api_version,
+            });
+        }
+        let (deployment, operation) = rest.strip_prefix("deployments/")?.split_once('/')?;
+        Some(Self {
+            endpoint: endpoint(operation)?,
+            form: Form::Deployment(decode(deployment)),
+            api_version,
+        })
+    }
+}
+
+fn endpoint(operation: &str) -> Option<Endpoint> {
+    Endpoint::ALL
+        .into_iter()
+        .find(|endpoint| endpoint.path() == operation)
+}
+
+fn decode(text: &str) -> String {
+    url::form_urlencoded::parse(text.replace('+', "%2B").as_bytes())
+        .map(|(decoded, _)| decoded.into_owned())
+        .next()
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_families_are_recognised_behind_any_prefix() {
+        let legacy = "/openai/deployments/my%20dep/chat/completions?x=1&api-version=2024-10-21";
+        let route = Route::parse(legacy).unwrap();
+        assert_eq!(route.endpoint, Endpoint::ChatCompletions);
+        assert_eq!(route.form, Form::Deployment("my dep".to_owned()));
+        assert_eq!(route.api_version.as_deref(), Some("2024-10-21"));
+
+        let v1 = Route::parse("/gateway/a/openai/v1/embeddings").unwrap();
+        assert_eq!(v1.endpoint, Endpoint::Embeddings);
+        assert_eq!(v1.form, Form::V1);
+        assert_eq!(v1.api_version, None);
+    }
+
+    #[test]
+    fn other_paths_are_not_found() {
+        for path in [
+            "/",
+            "/v1/chat/completions",
+            "/openai/v1/completions",
+            "/openai/v1/chat/completions/",
+            "/openai/deployments/d/images/generations",
+            "/openai/chat/completions",
+        ] {
+            assert_eq!(Route::parse(path), None, "{path}");
+        }
+    }
+}
