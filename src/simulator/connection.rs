@@ -105,10 +105,13 @@ impl Connection {
     }
 
     async fn exchange(&mut self, head: Head) -> io::Result<After> {
-        let route = Route::parse(&head.target).filter(|_| head.method == "POST");
-        let play = match route {
-            Some(_) if !self.closes_on_reuse => self.desk.books().next_play(),
-            Some(_) | None => Play::Honest,
+        let route = Route::parse(&head.target);
+        // The script is for every call of the service, also those that have no honest answer here.
+        let is_scripted = head.method == "POST" && head.target.contains("/openai/");
+        let play = if is_scripted && !self.closes_on_reuse {
+            self.desk.books().next_play()
+        } else {
+            Play::Honest
         };
         if let Play::EarlyAnswer(answer) = play {
             self.note(&head, route.as_ref(), Bytes::new());

@@ -32,3 +32,6 @@ pub use resource::{InvalidDeployment, Pace, Resource, SimDeployment};
 pub use script::{Answer, Chunking, Cut, Play};
 pub use server::Simulator;
 pub use throttle::{Hint, Throttle};
+
+#[cfg(test)]
+mod tests;

@@ -84,17 +84,17 @@ impl Pieces {
 
 /// Renders with filler so long that the rendering has exactly `bytes`, or with none if it is longer anyway.
 pub(super) fn fill(bytes: NonZeroUsize, render: impl Fn(&Pieces) -> String) -> String {
-    let mut filler = 0;
-    // The count of tokens in `usage` grows with the filler, so the length settles after a few rounds.
-    for _ in 0..4 {
-        let length = render(&Pieces::filler(filler)).len();
-        let wanted = (filler + bytes.get()).saturating_sub(length);
-        if wanted == filler {
-            break;
-        }
-        filler = wanted;
+    let skeleton = render(&Pieces::filler(0)).len();
+    let filler = bytes.get().saturating_sub(skeleton);
+    let excess = render(&Pieces::filler(filler))
+        .len()
+        .saturating_sub(bytes.get());
+    let mut text = render(&Pieces::filler(filler.saturating_sub(excess)));
+    // The count of tokens in `usage` may lose a digit with the excess; JSON may end in blanks.
+    while text.len() < bytes.get() {
+        text.push(' ');
     }
-    render(&Pieces::filler(filler))
+    text
 }
 
 #[cfg(test)]
@@ -117,6 +117,16 @@ mod tests {
     fn filler_has_the_length_that_was_asked() {
         for bytes in [0, 1, 1_023, 1_024, 5_000] {
             assert_eq!(Pieces::filler(bytes).join().len(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_filled_rendering_has_its_length_at_every_count_of_digits() {
+        let render = |filler: &Pieces| format!("{}{}", filler.tokens(), filler.join());
+
+        for bytes in (1..30).chain(9_100..9_400).chain(101_300..101_500) {
+            let bytes = NonZeroUsize::new(bytes).unwrap();
+            assert_eq!(fill(bytes, render).len(), bytes.get());
         }
     }
 }
