@@ -155,8 +155,8 @@ impl Connection {
             Play::Honest | Play::CloseOnReuse | Play::Raw { .. } | Play::EarlyAnswer(_) => {
                 honest(None)
             }
-            Play::Throttle { .. } => {
-                throttled(resource, head, body, &play).unwrap_or_else(|| honest(None))
+            Play::Throttle { kind, wait, hints } => {
+                throttled(resource, head, body, kind, wait, &hints)
             }
             Play::Answer(answer) => return stage::replay(answer),
             Play::Large { bytes } => honest(Some(bytes)),

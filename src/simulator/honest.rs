@@ -1,7 +1,7 @@
 //! The honest resource: checks, charges, answers and labels a request as Azure does.
 
 use std::num::NonZeroUsize;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -14,10 +14,9 @@ use super::gate::{self, Admissible};
 use super::quota::{Limiter, Remaining};
 use super::reply::Reply;
 use super::resource::Resource;
-use super::script::Play;
-use super::throttle::{self, Refused};
+use super::throttle::{self, Hint, Refused, Throttle};
 use super::wire::Head;
-use crate::domain::Tokens;
+use crate::domain::{Endpoint, Tokens};
 
 /// Answers a request as Azure would, and charges its quota.
 pub(super) fn honest(
@@ -43,27 +42,26 @@ pub(super) fn honest(
         return errors::deployment_not_found();
     };
     let limits = (quota.tpm(), quota.rpm());
-    match quota.admit(charge, now) {
-        Ok(remaining) => {
-            books.counters.admitted += 1;
-            books.counters.charged = books.counters.charged + charge;
-            let order = Order {
-                endpoint: *endpoint,
-                model: &deployment.model,
-                ask,
-                bytes,
-            };
-            let mut reply = answer(order, stamp());
-            reply.pace = resource.pace;
-            label_success(&mut reply, &deployment.name, limits, remaining);
-            reply
-        }
+    let remaining = match quota.admit(charge, now) {
+        Ok(remaining) => remaining,
         Err(throttled) => {
             books.counters.throttled += 1;
             let refused = refused(resource, &admissible, throttled.limiter);
-            throttle::honest(throttled.wait, &refused)
+            return throttle::honest(throttled.wait, &refused);
         }
-    }
+    };
+    books.counters.admitted += 1;
+    books.counters.charged = books.counters.charged + charge;
+    let order = Order {
+        endpoint: *endpoint,
+        model: &deployment.model,
+        ask,
+        bytes,
+    };
+    let mut reply = answer(order, stamp());
+    reply.pace = resource.pace;
+    label_success(&mut reply, &deployment.name, limits, remaining);
+    reply
 }
 
 /// Answers a scripted 429, naming what the request asked for as far as it can be read.
@@ -71,13 +69,12 @@ pub(super) fn throttled(
     resource: &Resource,
     head: &Head,
     body: &[u8],
-    play: &Play,
-) -> Option<Reply> {
-    let Play::Throttle { kind, wait, hints } = play else {
-        return None;
-    };
+    kind: Throttle,
+    wait: Duration,
+    hints: &[Hint],
+) -> Reply {
     let unnamed = Refused {
-        endpoint: crate::domain::Endpoint::ChatCompletions,
+        endpoint: Endpoint::ChatCompletions,
         deployment: "gpt-4o",
         model: "gpt-4o",
         region: &resource.region,
@@ -89,7 +86,7 @@ pub(super) fn throttled(
         Ok(admissible) => refused(resource, admissible, Limiter::Tokens),
         Err(_) => unnamed,
     };
-    Some(throttle::reply(*kind, *wait, hints, &refused))
+    throttle::reply(kind, wait, hints, &refused)
 }
 
 /// Adds the headers that Azure's front end puts on every response.
