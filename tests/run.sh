@@ -1,0 +1,300 @@
+#!/usr/bin/env bash
+# Every test of the project: cargo's own, then real OpenAI clients against a running `demo`.
+#
+# Needs Rust, and Python 3.11 or newer (installed by apt when missing and run as root). Virtual environments live in
+# the target folder and are reused until their requirements change. Every step runs even after one has failed; the
+# summary counts tests as their own runners reported them, and the exit status is 0 only if every step succeeded.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+# Longest wait for `demo` to serve. It starts well under a second; a loaded machine may take longer.
+readonly START_SECONDS=30
+# Longest wait for a server of ours to stop after SIGTERM.
+readonly STOP_SECONDS=15
+# Longest run of one client's tests: they take seconds, so a minute of silence is a hang.
+readonly CLIENT_SECONDS=300
+
+passed=0
+failed=0
+skipped=0
+failed_steps=()
+demo_pid=""
+redis_pid=""
+scratch=$(mktemp -d) || exit 1
+
+step() { printf '\n== %s\n' "$1"; }
+
+fail_step() {
+    printf 'FAILED: %s\n' "$1"
+    failed_steps+=("$1")
+}
+
+# Ends one process of ours: SIGTERM, then SIGKILL. Says so by its status when SIGKILL was needed.
+stop() {
+    local pid=$1 tenths=0
+    kill -TERM "$pid" 2>/dev/null || true
+    while kill -0 "$pid" 2>/dev/null; do
+        if ((tenths >= STOP_SECONDS * 10)); then
+            kill -KILL "$pid" 2>/dev/null || true
+            wait "$pid" 2>/dev/null
+            return 1
+        fi
+        sleep 0.1
+        tenths=$((tenths + 1))
+    done
+    wait "$pid" 2>/dev/null
+    return 0
+}
+
+cleanup() {
+    [[ -n $demo_pid ]] && stop "$demo_pid"
+    [[ -n $redis_pid ]] && stop "$redis_pid"
+    rm -rf "$scratch"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+apt_install() {
+    if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
+        printf 'error: please install: %s\n' "$*" >&2
+        return 1
+    fi
+    # Run level 1 keeps the packages from starting services of their own.
+    if ! { apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y --no-install-recommends "$@"; } >"$scratch/apt.log" 2>&1 </dev/null; then
+        tail -n 20 "$scratch/apt.log"
+        return 1
+    fi
+}
+
+# ---- cargo ---------------------------------------------------------------------------------------------------------
+
+# Adds up the `test result:` lines of a cargo log; fails when there is no test in it.
+count_cargo() {
+    local p f i
+    read -r p f i < <(awk '/^test result: / {
+        for (n = 2; n <= NF; n++) {
+            if ($n == "passed;") p += $(n - 1)
+            if ($n == "failed;") f += $(n - 1)
+            if ($n == "ignored;") i += $(n - 1)
+        }
+    } END { print p + 0, f + 0, i + 0 }' "$1")
+    printf '%d passed, %d failed, %d ignored\n' "$p" "$f" "$i"
+    passed=$((passed + p))
+    failed=$((failed + f))
+    skipped=$((skipped + i))
+    ((p + f > 0))
+}
+
+# run_cargo <name of the step> <arguments of cargo test>
+run_cargo() {
+    local name=$1 log="$scratch/cargo.log" status=0
+    shift
+    step "$name"
+    cargo test --locked --no-fail-fast "$@" >"$log" 2>&1 </dev/null || status=$?
+    ((status == 0)) || grep -vE '^test .* \.\.\. (ok|ignored)|^ *(Compiling|Running|Doc-tests) ' "$log" | tail -n 200
+    count_cargo "$log" || status=1
+    ((status == 0)) || fail_step "$name"
+}
+
+# ---- Redis ---------------------------------------------------------------------------------------------------------
+
+needs_redis() { grep -rqs --include='*.rs' 'ignore = "needs redis' tests src; }
+
+# Starts a Redis of our own on a free port, and names it in REDIS_URL.
+start_redis() {
+    local port tries
+    command -v redis-server >/dev/null || apt_install redis-server || return 1
+    port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    redis-server --bind 127.0.0.1 --port "$port" --save '' --appendonly no --dir "$scratch" \
+        >"$scratch/redis.log" 2>&1 </dev/null &
+    redis_pid=$!
+    for ((tries = 0; tries < START_SECONDS * 10; tries++)); do
+        if [[ $(redis-cli -h 127.0.0.1 -p "$port" ping 2>/dev/null) == PONG ]]; then
+            export REDIS_URL="redis://127.0.0.1:$port"
+            return 0
+        fi
+        kill -0 "$redis_pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    tail -n 20 "$scratch/redis.log"
+    return 1
+}
+
+redis_tests() {
+    if ! start_redis; then
+        fail_step "Redis did not start"
+        return
+    fi
+    local ran_before=$((passed + failed))
+    # Documentation examples marked `ignore` are not tests, so only real targets are asked.
+    run_cargo "Tests that need Redis" --lib --bins --tests -- --ignored
+    # The first run counted these as skipped.
+    skipped=$((skipped - (passed + failed - ran_before)))
+    stop "$redis_pid" || fail_step "Redis did not stop"
+    redis_pid=""
+}
+
+# ---- Python --------------------------------------------------------------------------------------------------------
+
+usable_python() { "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+
+# Sets `python` to an interpreter that can make virtual environments.
+find_python() {
+    local candidate attempt
+    for attempt in first after-install; do
+        for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
+            if usable_python "$candidate"; then
+                python=$candidate
+                return 0
+            fi
+        done
+        [[ $attempt == after-install ]] || apt_install python3 python3-venv || return 1
+    done
+    printf 'error: no Python 3.11 or newer with the venv module\n' >&2
+    return 1
+}
+
+# make_venv <name> <requirements>: makes or reuses $clients_dir/<name>.
+make_venv() {
+    local dir="$clients_dir/$1" requirements=$2 wanted
+    wanted=$({ "$python" -VV; cat "$requirements"; } | sha256sum | cut -d ' ' -f 1)
+    # The stamp is written last, so a half-made environment is never reused; running it catches a moved folder.
+    if [[ $(cat "$dir/.stamp" 2>/dev/null) == "$wanted" ]] && "$dir/bin/python" -c 'import pytest' 2>/dev/null; then
+        return 0
+    fi
+    rm -rf "$dir"
+    if ! { "$python" -m venv "$dir" && "$dir/bin/python" -m pip install --disable-pip-version-check \
+        --requirement "$requirements" && "$dir/bin/python" -m pip check; } >"$scratch/pip.log" 2>&1 </dev/null; then
+        tail -n 30 "$scratch/pip.log"
+        return 1
+    fi
+    printf '%s\n' "$wanted" >"$dir/.stamp"
+}
+
+# ---- clients -------------------------------------------------------------------------------------------------------
+
+# Put before a command, leaves nothing of the caller's environment: no key, base URL or proxy of a developer's machine
+# can reach a client or `demo`.
+readonly clean=(env -i PATH="$PATH" HOME="$scratch" LANG=C.UTF-8 NO_PROXY='*' PYTHONDONTWRITEBYTECODE=1)
+
+# Starts `demo` on a free port, away from any .env, and sets `url`.
+start_demo() {
+    local binary=$1 tries
+    (cd "$scratch" && exec "${clean[@]}" "$binary" demo --port 0) \
+        >"$scratch/demo.log" 2>&1 </dev/null &
+    demo_pid=$!
+    for ((tries = 0; tries < START_SECONDS * 10; tries++)); do
+        url=$(sed -n 's|.*listening on \(http://127\.0\.0\.1:[0-9][0-9]*\).*|\1|p' "$scratch/demo.log" | head -n 1)
+        [[ -n $url ]] && return 0
+        kill -0 "$demo_pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    printf 'demo did not say "listening on http://127.0.0.1:PORT"; its output:\n'
+    tail -n 40 "$scratch/demo.log"
+    return 1
+}
+
+# Adds up a JUnit report of pytest; fails when there is none or no test in it.
+count_pytest() {
+    local p f i
+    read -r p f i < <("$python" - "$1" <<'PY'
+import sys
+import xml.etree.ElementTree as tree
+
+try:
+    suites = list(tree.parse(sys.argv[1]).getroot().iter("testsuite"))
+except (OSError, tree.ParseError):
+    suites = []
+total, failed, skipped = (
+    sum(int(suite.get(key, 0)) for suite in suites for key in keys)
+    for keys in (["tests"], ["failures", "errors"], ["skipped"])
+)
+print(total - failed - skipped, failed, skipped)
+PY
+    )
+    printf '%d passed, %d failed, %d skipped\n' "$p" "$f" "$i"
+    passed=$((passed + p))
+    failed=$((failed + f))
+    skipped=$((skipped + i))
+    ((p + f > 0))
+}
+
+# run_client <name of the step> <environment> <test files>
+run_client() {
+    local name=$1 venv=$2 log="$scratch/pytest.log" report="$scratch/pytest.xml" status=0
+    shift 2
+    step "$name"
+    rm -f "$report"
+    "${clean[@]}" PROXY_URL="$url" timeout "$CLIENT_SECONDS" "$clients_dir/$venv/bin/python" -m pytest \
+        -q -p no:cacheprovider --junitxml="$report" "$@" >"$log" 2>&1 </dev/null || status=$?
+    ((status == 0)) || tail -n 200 "$log"
+    ((status != 124)) || printf 'not done after %d s\n' "$CLIENT_SECONDS"
+    count_pytest "$report" || status=1
+    ((status == 0)) || fail_step "$name"
+}
+
+client_tests() {
+    local binary failures_before=${#failed_steps[@]}
+    step "Build of the binary"
+    if ! cargo build --locked --quiet --bin azure-openai-proxy </dev/null; then
+        fail_step "Build of the binary"
+        return
+    fi
+    binary="$target_dir/debug/azure-openai-proxy"
+
+    step "Python clients (kept in $clients_dir)"
+    if ! make_venv modern tests/clients/requirements.txt ||
+        ! make_venv legacy tests/clients/requirements-legacy.txt; then
+        fail_step "Python clients"
+        return
+    fi
+
+    step "Start of the demo"
+    if ! start_demo "$binary"; then
+        fail_step "Start of the demo"
+        return
+    fi
+    printf '%s\n' "$url"
+
+    run_client "HTTP surface" modern tests/clients/test_status.py
+    run_client "OpenAI's Python package" modern tests/clients/test_openai.py
+    run_client "LangChain" modern tests/clients/test_langchain.py
+    run_client "OpenAI's Python package 0.28" legacy tests/clients/test_legacy.py
+
+    step "Stop of the demo"
+    stop "$demo_pid" || fail_step "Stop of the demo: SIGTERM was not enough within $STOP_SECONDS s"
+    demo_pid=""
+    if ((${#failed_steps[@]} > failures_before)); then
+        printf 'The last output of the demo:\n'
+        tail -n 40 "$scratch/demo.log"
+    fi
+}
+
+# ---- all of it -----------------------------------------------------------------------------------------------------
+
+main() {
+    if ! command -v cargo >/dev/null; then
+        printf 'error: cargo is not installed (https://rustup.rs)\n' >&2
+        exit 1
+    fi
+    find_python || exit 1
+    target_dir=$(cargo metadata --locked --format-version 1 --no-deps </dev/null |
+        "$python" -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])') || exit 1
+    clients_dir="$target_dir/clients"
+    mkdir -p "$clients_dir"
+
+    run_cargo "Tests of the crate: cargo test"
+    if needs_redis; then redis_tests; fi
+    client_tests
+
+    step "Summary"
+    printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+    if ((${#failed_steps[@]} > 0 || failed > 0)); then
+        printf 'FAILED: %s\n' "${failed_steps[@]}"
+        exit 1
+    fi
+}
+
+main "$@"
