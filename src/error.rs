@@ -104,6 +104,8 @@ pub struct ApiError {
     param: Option<&'static str>,
     message: String,
     retry_after: Option<Duration>,
+    request_id: String,
+    attempts: u32,
 }
 
 impl ApiError {
@@ -114,7 +116,16 @@ impl ApiError {
             param: None,
             message: message.into(),
             retry_after: None,
+            request_id: new_request_id(),
+            attempts: 0,
         }
+    }
+
+    /// Says which request it answers and how many instances were tried for it.
+    pub fn with_request(mut self, request_id: &str, attempts: u32) -> Self {
+        self.request_id = request_id.to_owned();
+        self.attempts = attempts;
+        self
     }
 
     /// Names the request field that is wrong.
@@ -149,6 +160,8 @@ impl ResponseError for ApiError {
     fn error_response(&self) -> HttpResponse {
         let (status, kind, code) = self.code.row();
         let mut response = HttpResponse::build(status);
+        response.insert_header(("x-request-id", self.request_id.as_str()));
+        response.insert_header(("x-proxy-attempts", self.attempts));
         for (name, value) in self.retry_after.map(retry_headers).into_iter().flatten() {
             response.insert_header((name, value));
         }
@@ -156,9 +169,15 @@ impl ResponseError for ApiError {
             // The same request will not fit later either; this is how OpenAI's SDKs are told not to repeat it.
             response.insert_header(("x-should-retry", "false"));
         }
-        let error = json!({"message": self.message, "type": kind, "param": self.param, "code": code});
+        let error =
+            json!({"message": self.message, "type": kind, "param": self.param, "code": code});
         response.json(json!({ "error": error }))
     }
+}
+
+/// Makes an id for a request, in the form that OpenAI's have.
+pub fn new_request_id() -> String {
+    format!("req_{:032x}", rand::random::<u128>())
 }
 
 /// Returns the two headers that OpenAI's SDKs read, milliseconds first.
@@ -169,7 +188,10 @@ pub fn retry_headers(wait: Duration) -> [(HeaderName, HeaderValue); 2] {
             HeaderName::from_static("retry-after-ms"),
             HeaderValue::from(millis),
         ),
-        (header::RETRY_AFTER, HeaderValue::from(millis.div_ceil(1_000))),
+        (
+            header::RETRY_AFTER,
+            HeaderValue::from(millis.div_ceil(1_000)),
+        ),
     ]
 }
 
@@ -195,7 +217,9 @@ mod tests {
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers().get("retry-after-ms").unwrap(), "1200");
         assert_eq!(response.headers().get("retry-after").unwrap(), "2");
-        let body = actix_web::body::to_bytes(response.into_body()).await.unwrap();
+        let body = actix_web::body::to_bytes(response.into_body())
+            .await
+            .unwrap();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(
             body,
@@ -209,7 +233,11 @@ mod tests {
     fn a_broken_stream_ends_with_an_error_event() {
         let event = stream_error_event("the \"answer\" was cut");
 
-        let data = event.strip_prefix("data: ").unwrap().strip_suffix("\n\n").unwrap();
+        let data = event
+            .strip_prefix("data: ")
+            .unwrap()
+            .strip_suffix("\n\n")
+            .unwrap();
         let body: serde_json::Value = serde_json::from_str(data).unwrap();
         assert_eq!(body["error"]["code"], "upstream_stream_ended");
         assert_eq!(body["error"]["message"], "the \"answer\" was cut");

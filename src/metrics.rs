@@ -106,15 +106,24 @@ impl Metrics {
     pub fn new(instances: &[InstanceName]) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let requests = IntCounterVec::new(
-            Opts::new("aoai_proxy_requests_total", "Client requests by endpoint and answered status."),
+            Opts::new(
+                "aoai_proxy_requests_total",
+                "Client requests by endpoint and answered status.",
+            ),
             &["endpoint", "status"],
         )?;
         let attempts = IntCounterVec::new(
-            Opts::new("aoai_proxy_attempts_total", "Attempts at instances by outcome."),
+            Opts::new(
+                "aoai_proxy_attempts_total",
+                "Attempts at instances by outcome.",
+            ),
             &["instance", "outcome"],
         )?;
         let tokens = IntCounterVec::new(
-            Opts::new("aoai_proxy_tokens_total", "Tokens reserved at admission and used in the end."),
+            Opts::new(
+                "aoai_proxy_tokens_total",
+                "Tokens reserved at admission and used in the end.",
+            ),
             &["instance", "kind"],
         )?;
         let in_flight = IntGauge::new("aoai_proxy_in_flight", "Client requests being served.")?;
@@ -123,14 +132,18 @@ impl Metrics {
                 "aoai_proxy_first_byte_seconds",
                 "From the request's arrival to the first byte of its answer.",
             )
-            .buckets(vec![0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0]),
+            .buckets(vec![
+                0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+            ]),
         )?;
         let overhead = Histogram::with_opts(
             HistogramOpts::new(
                 "aoai_proxy_overhead_seconds",
                 "From the request's arrival until it was first sent to an instance.",
             )
-            .buckets(vec![0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0]),
+            .buckets(vec![
+                0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0,
+            ]),
         )?;
         let collectors: [Box<dyn Collector>; 6] = [
             Box::new(requests.clone()),
@@ -145,7 +158,12 @@ impl Metrics {
         }
         let per_instance = |name: &InstanceName| PerInstance {
             attempts: Attempt::ALL
-                .map(|kind| (kind, attempts.with_label_values(&[name.as_str(), kind.label()])))
+                .map(|kind| {
+                    (
+                        kind,
+                        attempts.with_label_values(&[name.as_str(), kind.label()]),
+                    )
+                })
                 .to_vec(),
             reserved: tokens.with_label_values(&[name.as_str(), "reserved"]),
             used: tokens.with_label_values(&[name.as_str(), "used"]),
@@ -205,7 +223,9 @@ impl Metrics {
         for (name, help, value) in gauges() {
             let gauge = prometheus::IntGaugeVec::new(Opts::new(name, help), &["instance"])?;
             for instance in instances {
-                gauge.with_label_values(&[instance.name]).set(value(instance));
+                gauge
+                    .with_label_values(&[instance.name])
+                    .set(value(instance));
             }
             families.extend(gauge.collect());
         }

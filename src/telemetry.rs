@@ -7,7 +7,8 @@ use std::io::Write;
 use env_logger::fmt::Formatter;
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{LevelFilter, Record};
-use serde_json::{Map, Value as Json};
+use serde::Serializer;
+use serde_json::Value as Json;
 
 /// Starts logging to standard error. A second call changes nothing.
 pub fn start(level: LevelFilter, json: bool) {
@@ -37,32 +38,37 @@ fn write_text(out: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
 }
 
 fn write_json(out: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
-    let mut line = Map::new();
-    line.insert("time".to_owned(), out.timestamp_millis().to_string().into());
-    line.insert("level".to_owned(), record.level().as_str().into());
-    line.insert("message".to_owned(), record.args().to_string().into());
-    line.insert("module".to_owned(), record.target().into());
+    let mut line: Vec<(String, Json)> = vec![
+        ("time".to_owned(), out.timestamp_millis().to_string().into()),
+        ("level".to_owned(), record.level().as_str().into()),
+        ("message".to_owned(), record.args().to_string().into()),
+        ("module".to_owned(), record.target().into()),
+    ];
     line.extend(fields(record));
-    serde_json::to_writer(&mut *out, &line)?;
+    serde_json::Serializer::new(&mut *out).collect_map(line)?;
     writeln!(out)
 }
 
 /// Text that needs no quotes to stay one field.
 fn is_plain(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"')
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'"')
 }
 
-fn fields(record: &Record<'_>) -> Map<String, Json> {
-    struct Collect(Map<String, Json>);
+/// Returns the key-values in the order in which they were given.
+fn fields(record: &Record<'_>) -> Vec<(String, Json)> {
+    struct Collect(Vec<(String, Json)>);
 
     impl<'kvs> VisitSource<'kvs> for Collect {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
-            self.0.insert(key.to_string(), to_json(&value));
+            self.0.push((key.to_string(), to_json(&value)));
             Ok(())
         }
     }
 
-    let mut collect = Collect(Map::new());
+    let mut collect = Collect(Vec::new());
     // Collecting cannot fail; a source that does loses its fields, not the line.
     let _ = record.key_values().visit(&mut collect);
     collect.0
@@ -90,12 +96,19 @@ mod tests {
 
     #[test]
     fn fields_keep_their_types() {
-        let fields = [("count", Value::from(3)), ("share", Value::from(0.5)), ("name", Value::from("a b"))];
+        let fields = [
+            ("count", Value::from(3)),
+            ("share", Value::from(0.5)),
+            ("name", Value::from("a b")),
+        ];
         let record = Record::builder().key_values(&fields).build();
 
         let collected = super::fields(&record);
 
-        assert_eq!(Json::from(collected), serde_json::json!({"count": 3, "share": 0.5, "name": "a b"}));
+        assert_eq!(
+            Json::from(collected),
+            serde_json::json!({"count": 3, "share": 0.5, "name": "a b"})
+        );
     }
 
     #[test]

@@ -40,9 +40,11 @@ pub fn routes(app: &mut web::ServiceConfig) {
             format!("/openai/v1/{path}"),
         ]);
         let azure = post_only(vec![format!("/openai/deployments/{{deployment}}/{path}")]);
-        app.service(openai.route(web::post().to(move |proxy, site, request, payload| {
-            inference::serve(endpoint, None, proxy, site, request, payload)
-        })));
+        app.service(
+            openai.route(web::post().to(move |proxy, site, request, payload| {
+                inference::serve(endpoint, None, proxy, site, request, payload)
+            })),
+        );
         app.service(azure.route(web::post().to(
             move |proxy, site, request, deployment: web::Path<String>, payload| {
                 let deployment = Some(deployment.into_inner());

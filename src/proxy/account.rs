@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::StatusCode;
-use rand::Rng;
 use tokio::time::Instant;
 
 use super::{Call, Shared};
 use crate::actors::{Lease, Outcome};
 use crate::domain::{Endpoint, InstanceId, ModelKey, ModelName, Tokens};
-use crate::error::ApiError;
+use crate::error::{ApiError, new_request_id};
 use crate::metrics::Attempt;
 use crate::openai::usage::{self, Usage};
 
@@ -46,7 +45,7 @@ impl Account {
         shared.metrics.began();
         Self {
             shared,
-            request_id: format!("req_{:032x}", rand::rng().random::<u128>()),
+            request_id: new_request_id(),
             endpoint: call.ask.endpoint,
             key: ModelKey::of(call.ask.model.as_str()),
             model: call.ask.model.clone(),
@@ -66,6 +65,11 @@ impl Account {
 
     pub(super) fn request_id(&self) -> &str {
         &self.request_id
+    }
+
+    /// Takes over the id that the instance gave, which the client will see and Azure's support can look up.
+    pub(super) fn known_as(&mut self, request_id: &str) {
+        request_id.clone_into(&mut self.request_id);
     }
 
     pub(super) fn model_key(&self) -> &ModelKey {
@@ -116,7 +120,9 @@ impl Account {
             return;
         };
         self.used = match &outcome {
-            Outcome::Answered { used, .. } | Outcome::Abandoned { used } => used.unwrap_or(self.reserved),
+            Outcome::Answered { used, .. } | Outcome::Abandoned { used } => {
+                used.unwrap_or(self.reserved)
+            }
             Outcome::Faulted { used, .. } => *used,
             Outcome::Throttled { .. }
             | Outcome::NoCapacity { .. }
@@ -183,7 +189,7 @@ impl Account {
         let code = error.code().as_str();
         log::debug!(request_id = self.request_id.as_str(), code, error:%; "request refused");
         self.finish(status);
-        error
+        error.with_request(&self.request_id, self.attempts)
     }
 
     fn per_completion(&self, output: Tokens) -> Tokens {

@@ -109,7 +109,11 @@ pub(super) fn no_answer(last: &NoAnswer, attempts: u32, soonest: Option<Duration
         1 => "The only instance available".to_owned(),
         many => format!("{many} instances were tried, and none"),
     };
-    let verb = if attempts == 1 { "gave no answer" } else { "gave an answer" };
+    let verb = if attempts == 1 {
+        "gave no answer"
+    } else {
+        "gave an answer"
+    };
     let message = format!("{tried} {verb}; the last one: {}.", last.summary);
     ApiError::new(code, message).with_retry_after(soonest)
 }
@@ -138,7 +142,10 @@ mod tests {
     fn a_full_pool_counts_its_reasons_and_names_the_soonest_time() {
         let reason = Unavailable::Busy(vec![
             (InstanceId(0), cooling(20)),
-            (InstanceId(1), Refusal::Full(Some(Duration::from_millis(3_500)))),
+            (
+                InstanceId(1),
+                Refusal::Full(Some(Duration::from_millis(3_500))),
+            ),
             (InstanceId(2), cooling(9)),
         ]);
 
@@ -162,7 +169,12 @@ mod tests {
         });
 
         let text = error.to_string();
-        for part in ["90000", "30000", "AZURE_INSTANCE_EAST_1_MAX_TPM", "request_exceeds_tpm"] {
+        for part in [
+            "90000",
+            "30000",
+            "AZURE_INSTANCE_EAST_1_MAX_TPM",
+            "request_exceeds_tpm",
+        ] {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
         let response = error.error_response();

@@ -96,7 +96,7 @@ enum Last {
 /// Where an attempt leaves the request.
 enum Step {
     Done(HttpResponse),
-    Next(Account, Last),
+    Next(Box<Account>, Last),
 }
 
 impl Proxy {
@@ -144,7 +144,7 @@ impl Proxy {
                     match self.attempt(account, lease, &call).await {
                         Step::Done(response) => return Ok(response),
                         Step::Next(open, outcome) => {
-                            account = open;
+                            account = *open;
                             last = Some(outcome);
                         }
                     }
@@ -153,7 +153,10 @@ impl Proxy {
                 Err(error) => {
                     log::error!(error:%; "the registry does not answer");
                     account.close(500);
-                    return Err(ApiError::new(Code::Internal, "the proxy failed to select an instance"));
+                    return Err(ApiError::new(
+                        Code::Internal,
+                        "the proxy failed to select an instance",
+                    ));
                 }
             }
         }
@@ -199,7 +202,7 @@ impl Proxy {
     /// Hands a good answer to the client.
     fn succeed(&self, mut account: Account, head: Head, begun: Begun) -> HttpResponse {
         account.begun(head.status);
-        let mut response = self.response(&head, &account);
+        let mut response = self.response(&head, &mut account);
         match begun {
             Begun::Whole(body) => {
                 account.settle_answer(&body);
@@ -232,11 +235,14 @@ impl Proxy {
                 // Azure may charge the prompt of a refused request, and bills it when a filter refuses.
                 account.settle_client_error();
                 account.begun(status);
-                let response = self.response(&head, &account).body(body);
+                let response = self.response(&head, &mut account).body(body);
                 account.close(status.as_u16());
                 return Step::Done(response);
             }
-            Verdict::Throttled { kind: Throttle::Capacity, wait } => {
+            Verdict::Throttled {
+                kind: Throttle::Capacity,
+                wait,
+            } => {
                 asked_wait = wait;
                 (Attempt::NoCapacity, Outcome::NoCapacity { wait, summary })
             }
@@ -259,11 +265,11 @@ impl Proxy {
             instance: id,
             wait: asked_wait,
         };
-        Step::Next(account, last)
+        Step::Next(Box::new(account), last)
     }
 
     /// Starts a response with the headers that every answer carries.
-    fn response(&self, head: &Head, account: &Account) -> actix_web::HttpResponseBuilder {
+    fn response(&self, head: &Head, account: &mut Account) -> actix_web::HttpResponseBuilder {
         let mut response = HttpResponse::build(head.status);
         let listed = headers::connection_listed(&head.headers);
         for (name, value) in &head.headers {
@@ -271,8 +277,12 @@ impl Proxy {
                 response.append_header((name.clone(), value.clone()));
             }
         }
-        if !head.headers.contains_key("x-request-id") {
-            response.insert_header(("x-request-id", account.request_id()));
+        let given = head.headers.get("x-request-id");
+        match given.and_then(|id| id.to_str().ok()) {
+            Some(id) => account.known_as(id),
+            None => {
+                response.insert_header(("x-request-id", account.request_id()));
+            }
         }
         if let Some(config) = self.shared.instances.get(head.instance.0) {
             response.insert_header(("x-proxy-instance", config.name.as_str()));
@@ -308,7 +318,7 @@ impl Proxy {
 
     fn give_up(
         &self,
-        account: Account,
+        mut account: Account,
         call: &Call,
         unavailable: Unavailable,
         last: Option<Last>,
@@ -327,11 +337,12 @@ impl Proxy {
                     headers,
                     instance,
                 };
-                let mut response = self.response(&head, &account);
+                let mut response = self.response(&head, &mut account);
                 if status == StatusCode::TOO_MANY_REQUESTS {
                     // The pool may be ready sooner than the instance that answered last.
                     let wait = soonest.into_iter().chain(wait).min();
-                    for (name, value) in wait.map(crate::error::retry_headers).into_iter().flatten() {
+                    for (name, value) in wait.map(crate::error::retry_headers).into_iter().flatten()
+                    {
                         response.insert_header((name, value));
                     }
                 }
@@ -343,7 +354,8 @@ impl Proxy {
                 Err(account.refuse(error))
             }
             None => {
-                let names = |id: InstanceId| self.shared.instances.get(id.0).map(|c| c.name.clone());
+                let names =
+                    |id: InstanceId| self.shared.instances.get(id.0).map(|c| c.name.clone());
                 let error = give_up::unavailable(&unavailable, &call.ask.model, names);
                 Err(account.refuse(error))
             }
@@ -386,14 +398,15 @@ fn fail(mut account: Account, no_answer: NoAnswer) -> Step {
         false => (Attempt::Fault, Tokens::ZERO),
     };
     account.settle(kind, Outcome::Faulted { used, summary });
-    Step::Next(account, Last::Nothing(no_answer))
+    Step::Next(Box::new(account), Last::Nothing(no_answer))
 }
 
 /// Ends an attempt whose stream began with an error: a status 200 that is none.
 fn error_event(mut account: Account, error: StreamError) -> Step {
     let StreamError { code, message } = error;
     let summary = format!("error in the stream: {code}: {message}");
-    let is_throttle = ["429", "too_many_requests"].contains(&code.as_str()) || code.starts_with("rate_limit");
+    let is_throttle =
+        ["429", "too_many_requests"].contains(&code.as_str()) || code.starts_with("rate_limit");
     let (kind, outcome) = if code == "no_capacity" {
         let (wait, summary) = (None, summary.clone());
         (Attempt::NoCapacity, Outcome::NoCapacity { wait, summary })
@@ -406,5 +419,5 @@ fn error_event(mut account: Account, error: StreamError) -> Step {
         (Attempt::Fault, Outcome::Faulted { used, summary })
     };
     account.settle(kind, outcome);
-    Step::Next(account, Last::Nothing(NoAnswer::broken(&summary)))
+    Step::Next(Box::new(account), Last::Nothing(NoAnswer::broken(&summary)))
 }

@@ -151,7 +151,9 @@ impl Upstream {
         let url = target.url(endpoint, deployment);
         let mut resent = false;
         loop {
-            let sent = self.request(target, &url, from_client).send_body(body.clone());
+            let sent = self
+                .request(target, &url, from_client)
+                .send_body(body.clone());
             match sent.await {
                 Ok(answer) => return check_length(answer),
                 Err(error) if !resent && stale(&error) => resent = true,
@@ -166,7 +168,10 @@ impl Upstream {
             .post(url)
             .insert_header((HeaderName::from_static("api-key"), target.api_key.clone()))
             // The usage must be readable, and what comes is passed on byte for byte.
-            .insert_header((header::ACCEPT_ENCODING, HeaderValue::from_static("identity")))
+            .insert_header((
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("identity"),
+            ))
             .insert_header((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
         for (name, value) in from_client {
             request = request.insert_header((name.clone(), value.clone()));

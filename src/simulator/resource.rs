@@ -26,6 +26,16 @@ pub struct SimDeployment {
     pub(super) rpm: Option<u64>,
 }
 
+/// Deployments of every demo resource, named as Azure names the models.
+const DEMO_DEPLOYMENTS: [&str; 6] = [
+    "gpt-4o",
+    "gpt-4o-mini",
+    "gpt-35-turbo",
+    "gpt-35-turbo-instruct",
+    "text-embedding-3-small",
+    "text-embedding-ada-002",
+];
+
 /// How fast a simulated resource answers; zero everywhere is as fast as it can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pace {
@@ -61,20 +71,22 @@ impl Resource {
             per_chunk: Duration::from_millis(25),
         };
         [
-            ("east", "East US", 6_000),
-            ("west", "West Europe", 4_000),
-            ("north", "Sweden Central", 2_000),
+            ("east", "East US", 60_000),
+            ("west", "West Europe", 40_000),
+            ("north", "Sweden Central", 20_000),
         ]
         .map(|(name, region, tpm)| {
             let deployment = |name: &str| SimDeployment::new(name, name, Tokens(tpm)).rpm(600);
-            Self::new(name)
+            let resource = Self::new(name)
                 .region(region)
                 .key(format!("demo-key-{name}"))
-                .deployment(deployment("gpt-4o"))
-                .deployment(deployment("gpt-4o-mini"))
-                .deployment(deployment("text-embedding-3-small"))
                 .pace(pace)
-                .remembering(0)
+                .remembering(0);
+            DEMO_DEPLOYMENTS
+                .into_iter()
+                .fold(resource, |resource, name| {
+                    resource.deployment(deployment(name))
+                })
         })
     }
 

@@ -113,7 +113,10 @@ impl Events {
             _ if self.seen.done => None,
             (Some(error), _) => {
                 // The client has the service's own words already.
-                Some(format!("error in the stream: {}: {}", error.code, error.message))
+                Some(format!(
+                    "error in the stream: {}: {}",
+                    error.code, error.message
+                ))
             }
             (None, cut) => {
                 let summary = cut.unwrap_or_else(|| ended_early().summary);

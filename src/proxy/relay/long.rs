@@ -61,7 +61,8 @@ impl Long {
     fn pass(&mut self, chunk: Bytes) -> Bytes {
         self.passed += chunk.len() as u64;
         let from = chunk.len().saturating_sub(TAIL);
-        self.tail.extend_from_slice(chunk.get(from..).unwrap_or_default());
+        self.tail
+            .extend_from_slice(chunk.get(from..).unwrap_or_default());
         let surplus = self.tail.len().saturating_sub(TAIL);
         // Moves the kept bytes only once in a while.
         if surplus >= TAIL {
@@ -74,7 +75,10 @@ impl Long {
         if let Some(expected) = self.expected
             && expected != self.passed
         {
-            return self.cut(format!("the answer ended after {} of {expected} bytes", self.passed));
+            return self.cut(format!(
+                "the answer ended after {} of {expected} bytes",
+                self.passed
+            ));
         }
         if let Some(mut account) = self.account.take() {
             account.settle_usage(usage::from_tail(&self.tail));
