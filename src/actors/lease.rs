@@ -1,6 +1,6 @@
 //! The right to use tokens of one instance, and the duty to say what became of them.
 //!
-//! Whoever holds a lease owes a settlement. `settle` consumes it; dropping it in any other way (a client that left, a
+//! Whoever holds a lease owes a settlement. `settle`, here or of the `Outbox`, consumes it; dropping it in any other way (a client that left, a
 //! panic, a lost message) settles it as abandoned. So every reservation is settled exactly once.
 
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use actix::Addr;
 
 use super::instance::Instance;
 use super::messages::{Confirm, Outcome, Settle};
+use super::outbox::Settlement;
 use crate::config::InstanceConfig;
 use crate::domain::{InstanceId, ModelKey, Tokens};
 use crate::health::Pass;
@@ -83,7 +84,17 @@ impl Lease {
         }
     }
 
-    /// Ends the lease.
+    /// Ends the lease, to be sent by an `Outbox`; `None` if it has ended already.
+    pub(super) fn into_settlement(mut self, outcome: Outcome) -> Option<Settlement> {
+        let reservation = self.open.take()?;
+        Some(Settlement {
+            instance: self.id,
+            reservation,
+            outcome,
+        })
+    }
+
+    /// Ends the lease at once.
     pub fn settle(mut self, outcome: Outcome) {
         self.send(outcome);
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use super::lease::{Lease, Reservation};
+use super::outbox::Settlement;
 use crate::domain::{InstanceId, InstanceName, ModelKey, Tokens};
 use crate::health::{Closed, Pass, Status};
 
@@ -49,7 +50,14 @@ pub struct Acquire {
     pub want: Want,
     /// Instances that failed this request already.
     pub tried: Vec<InstanceId>,
+    /// What other requests of the same worker owe, on the way.
+    pub settlements: Settlements,
 }
+
+/// What requests of one worker owe to the instances. Each settles exactly one lease.
+#[derive(Message, Debug, Default)]
+#[rtype(result = "()")]
+pub struct Settlements(pub(super) Vec<Settlement>);
 
 /// Why there is no lease.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! The state that requests share: one `Registry`, one `Instance` per Azure resource, and the `Lease` between them.
 //!
 //! ```text
-//! proxy --Acquire--> Registry --Reserve--> Instance     one cross-thread round trip to get a lease
-//! proxy <----------- Lease ---------------/
-//! Lease --Settle (do_send, also from Drop)--> Instance   what became of the request
-//! Lease --Confirm (do_send, probes only)----> Instance   a probe was answered, others may come
+//! Outbox --Acquire, Settlements--> Registry --Settle, Reserve--> Instance    one cross-thread round trip a request
+//! Outbox <------------------------ Lease -----------------------/
+//! Lease --Settle (do_send, from Drop)----> Instance    a request that ended without saying how
+//! Lease --Confirm (do_send, probes only)-> Instance    a probe was answered, others may come
 //! ```
 //!
 //! All actors share one arbiter, so asking an instance costs about a microsecond and its answer is never stale; that is
@@ -13,13 +13,16 @@
 mod instance;
 mod lease;
 mod messages;
+mod outbox;
 mod registry;
 
 pub use instance::{Gauge, Instance};
 pub use lease::Lease;
 pub use messages::{
-    Acquire, Describe, InstanceView, Outcome, Output, Refusal, Snapshot, Unavailable, Want,
+    Acquire, Describe, InstanceView, Outcome, Output, Refusal, Settlements, Snapshot, Unavailable,
+    Want,
 };
+pub use outbox::Outbox;
 pub use registry::Registry;
 
 /// Messages that may wait in a mailbox. The default of 16 would make senders queue under load.

@@ -15,7 +15,8 @@ use super::MAILBOX;
 use super::instance::{Gauge, Instance};
 use super::lease::Lease;
 use super::messages::{
-    Acquire, Describe, InstanceView, Output, Refusal, Reserve, Snapshot, Unavailable, Want,
+    Acquire, Describe, InstanceView, Output, Refusal, Reserve, Settle, Settlements, Snapshot,
+    Unavailable, Want,
 };
 use crate::config::InstanceConfig;
 use crate::domain::{InstanceId, StrategyKind, Tokens};
@@ -64,6 +65,27 @@ impl Registry {
     }
 }
 
+impl Registry {
+    fn settle(&self, settlements: Settlements) {
+        for settlement in settlements.0 {
+            if let Some(member) = self.members.get(settlement.instance.0) {
+                member.addr.do_send(Settle {
+                    reservation: settlement.reservation,
+                    outcome: settlement.outcome,
+                });
+            }
+        }
+    }
+}
+
+impl Handler<Settlements> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, msg: Settlements, _: &mut Self::Context) {
+        self.settle(msg);
+    }
+}
+
 impl Actor for Registry {
     type Context = Context<Self>;
 
@@ -75,7 +97,9 @@ impl Actor for Registry {
 impl Handler<Acquire> for Registry {
     type Result = ResponseFuture<Result<Lease, Unavailable>>;
 
-    fn handle(&mut self, msg: Acquire, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, mut msg: Acquire, _: &mut Self::Context) -> Self::Result {
+        // First, so that what they free is there for this request: mailboxes keep the order.
+        self.settle(std::mem::take(&mut msg.settlements));
         let members = self.members.clone();
         let router = self.router.clone();
         Box::pin(async move { acquire(&members, &router, msg).await })

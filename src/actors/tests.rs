@@ -43,7 +43,13 @@ async fn acquire(
     tried: &[usize],
 ) -> Result<Lease, Unavailable> {
     let tried = tried.iter().copied().map(InstanceId).collect();
-    registry.send(Acquire { want, tried }).await.unwrap()
+    let settlements = Settlements::default();
+    let acquire = Acquire {
+        want,
+        tried,
+        settlements,
+    };
+    registry.send(acquire).await.unwrap()
 }
 
 async fn view(registry: &Addr<Registry>, position: usize) -> InstanceView {
@@ -98,6 +104,7 @@ async fn an_asker_that_leaves_before_the_answer_leaks_nothing() {
     let ask = registry.send(Acquire {
         want: want(10, 10),
         tried: Vec::new(),
+        settlements: Settlements::default(),
     });
 
     drop(ask);
@@ -298,4 +305,29 @@ async fn the_gauges_follow_what_is_reserved_and_settled() {
     tokio::time::advance(Duration::from_secs(63)).await;
     view(&registry, 0).await;
     assert_eq!(gauges[0].free(), Tokens(1_000));
+}
+
+#[actix::test]
+async fn a_settlement_travels_with_the_next_request_and_frees_its_tokens_for_it() {
+    let outbox = Outbox::new(launch(&[instance("a", 1, 1_000)]));
+    let lease = outbox.acquire(want(900, 0), Vec::new()).await.unwrap();
+
+    outbox.settle(lease.unwrap(), answered(100));
+    let next = outbox.acquire(want(900, 0), Vec::new()).await.unwrap();
+
+    assert_eq!(next.unwrap().reserved(), Tokens(900));
+}
+
+#[actix::test]
+async fn a_settlement_without_a_next_request_is_sent_soon() {
+    let registry = launch(&[instance("a", 1, 1_000)]);
+    let outbox = Outbox::new(registry.clone());
+    let lease = outbox.acquire(want(900, 0), Vec::new()).await.unwrap();
+    outbox.settle(lease.unwrap(), answered(100));
+    assert_eq!(view(&registry, 0).await.used, Tokens(900));
+
+    tokio::time::sleep(Duration::from_millis(3)).await;
+
+    let view = view(&registry, 0).await;
+    assert_eq!((view.used, view.in_flight), (Tokens(100), 0));
 }

@@ -31,49 +31,54 @@ pub struct Site {
 /// Adds every route. `Proxy` and `Site` must be in the app's data.
 pub fn routes(app: &mut web::ServiceConfig) {
     for endpoint in Endpoint::ALL {
-        let path = endpoint.path();
-        let openai = post_only(vec![
-            format!("/v1/{path}"),
-            format!("/v1/{path}/"),
-            format!("/{path}"),
-            format!("/{path}/"),
-            format!("/openai/v1/{path}"),
-        ]);
-        let azure = post_only(vec![format!("/openai/deployments/{{deployment}}/{path}")]);
-        app.service(
-            openai.route(web::post().to(move |proxy, site, request, payload| {
-                inference::serve(endpoint, None, proxy, site, request, payload)
-            })),
-        );
-        app.service(azure.route(web::post().to(
-            move |proxy, site, request, deployment: web::Path<String>, payload| {
-                let deployment = Some(deployment.into_inner());
-                inference::serve(endpoint, deployment, proxy, site, request, payload)
-            },
-        )));
+        inference_routes(app, endpoint);
     }
-    let get = web::get;
-    app.service(get_only(&["/v1/models", "/v1/models/", "/models"]).route(get().to(models::list)))
-        .service(get_only(&["/v1/models/{id}", "/models/{id}"]).route(get().to(models::retrieve)))
-        .service(
-            get_only(&["/v1/instances/status", "/instances/status"])
-                .route(get().to(status::status)),
-        )
-        .service(get_only(&["/health"]).route(get().to(health::alive)))
-        .service(get_only(&["/health/ready"]).route(get().to(health::ready)))
-        .service(get_only(&["/metrics"]).route(get().to(metrics::metrics)))
-        .service(get_only(&["/"]).route(get().to(dashboard::page)))
+    for path in ["/v1/models", "/v1/models/", "/models"] {
+        app.service(get_only(path).route(web::get().to(models::list)));
+    }
+    for path in ["/v1/models/{id}", "/models/{id}"] {
+        app.service(get_only(path).route(web::get().to(models::retrieve)));
+    }
+    for path in ["/v1/instances/status", "/instances/status"] {
+        app.service(get_only(path).route(web::get().to(status::status)));
+    }
+    app.service(get_only("/health").route(web::get().to(health::alive)))
+        .service(get_only("/health/ready").route(web::get().to(health::ready)))
+        .service(get_only("/metrics").route(web::get().to(metrics::metrics)))
+        .service(get_only("/").route(web::get().to(dashboard::page)))
         .default_service(web::to(not_found));
 }
 
-fn post_only(paths: Vec<String>) -> Resource {
-    web::resource(paths).default_service(web::to(|request: HttpRequest| async move {
+/// Adds the paths of one inference endpoint. Each stands alone, since a plain path is found by comparing and a list of
+/// paths by a regular expression.
+fn inference_routes(app: &mut web::ServiceConfig, endpoint: Endpoint) {
+    let path = endpoint.path();
+    for prefix in ["/v1", "", "/openai/v1"] {
+        for end in ["", "/"] {
+            let route = web::post().to(move |proxy, site, request, payload| {
+                inference::serve(endpoint, None, proxy, site, request, payload)
+            });
+            app.service(post_only(&format!("{prefix}/{path}{end}")).route(route));
+        }
+    }
+    let route = web::post().to(
+        move |proxy, site, request, deployment: web::Path<String>, payload| {
+            let deployment = Some(deployment.into_inner());
+            inference::serve(endpoint, deployment, proxy, site, request, payload)
+        },
+    );
+    let azure = format!("/openai/deployments/{{deployment}}/{path}");
+    app.service(post_only(&azure).route(route));
+}
+
+fn post_only(path: &str) -> Resource {
+    web::resource(path).default_service(web::to(|request: HttpRequest| async move {
         wrong_method(&request, "POST")
     }))
 }
 
-fn get_only(paths: &[&str]) -> Resource {
-    web::resource(paths.to_vec())
+fn get_only(path: &str) -> Resource {
+    web::resource(path)
         // Load balancers and browsers ask with HEAD.
         .route(web::head().to(|| async { HttpResponse::Ok().finish() }))
         .default_service(web::to(|request: HttpRequest| async move {

@@ -3,6 +3,7 @@
 //! The account travels with the request, from the handler into the body of the answer. Whoever drops it before closing
 //! it stands for a client that left, or for a panic: the lease is settled as abandoned and the request counted as 499.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use actix_http::StatusCode;
 use tokio::time::Instant;
 
 use super::{Call, Shared};
-use crate::actors::{Lease, Outcome};
+use crate::actors::{Lease, Outbox, Outcome};
 use crate::domain::{Endpoint, InstanceId, ModelKey, ModelName, Tokens};
 use crate::error::{ApiError, new_request_id};
 use crate::metrics::Attempt;
@@ -22,6 +23,7 @@ const CLIENT_LEFT: u16 = 499;
 /// The open account of one client request.
 pub(super) struct Account {
     shared: Arc<Shared>,
+    outbox: Rc<Outbox>,
     request_id: String,
     endpoint: Endpoint,
     model: ModelName,
@@ -41,10 +43,11 @@ pub(super) struct Account {
 
 impl Account {
     /// Opens the account of a request that has just come.
-    pub(super) fn open(shared: Arc<Shared>, call: &Call) -> Self {
+    pub(super) fn open(shared: Arc<Shared>, outbox: Rc<Outbox>, call: &Call) -> Self {
         shared.metrics.began();
         Self {
             shared,
+            outbox,
             request_id: new_request_id(),
             endpoint: call.ask.endpoint,
             key: ModelKey::of(call.ask.model.as_str()),
@@ -131,7 +134,7 @@ impl Account {
         };
         let metrics = &self.shared.metrics;
         metrics.attempt(lease.id(), kind, self.reserved, self.used);
-        lease.settle(outcome);
+        self.outbox.settle(lease, outcome);
     }
 
     /// Ends the running attempt with a whole JSON answer.

@@ -16,6 +16,7 @@ mod upstream;
 pub mod verdict;
 mod weigh;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -33,16 +34,13 @@ use self::account::Account;
 use self::relay::{Begun, Broken, Sorting};
 use self::upstream::{NoAnswer, Target, Upstream};
 use self::verdict::{Throttle, Verdict};
-use crate::actors::{Acquire, Gauge, Lease, Outcome, Registry, Unavailable};
+use crate::actors::{Gauge, Lease, Outbox, Outcome, Registry, Unavailable};
 use crate::config::{InstanceConfig, Timeouts};
 use crate::domain::{InstanceId, ModelKey, Tokens};
 use crate::error::{ApiError, Code};
 use crate::metrics::{Attempt, Metrics};
 use crate::openai::request::Ask;
 use crate::openai::sse::StreamError;
-
-/// Far longer than the Registry needs, even when the machine stalls.
-const REGISTRY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the worker threads share.
 pub struct Shared {
@@ -75,6 +73,7 @@ pub struct Call {
 /// The proxy of one worker thread.
 pub struct Proxy {
     shared: Arc<Shared>,
+    outbox: Rc<Outbox>,
     targets: Vec<Target>,
     upstream: Upstream,
 }
@@ -113,6 +112,7 @@ impl Proxy {
         }
         let upstream = Upstream::new(shared.tls.clone(), shared.timeouts, &targets);
         Ok(Self {
+            outbox: Outbox::new(shared.registry.clone()),
             shared,
             targets,
             upstream,
@@ -126,19 +126,15 @@ impl Proxy {
 
     /// Serves a request: the answer of an instance, or our own error.
     pub async fn serve(&self, call: Call) -> Result<HttpResponse, ApiError> {
-        let mut account = Account::open(self.shared.clone(), &call);
+        let mut account = Account::open(self.shared.clone(), self.outbox.clone(), &call);
         let key = ModelKey::of(call.ask.model.as_str());
         let want = weigh::want(&self.shared, &call, key).await;
         account.weighed(want.prompt);
         let mut tried: Vec<InstanceId> = Vec::new();
         let mut last: Option<Last> = None;
         loop {
-            let acquire = Acquire {
-                want: want.clone(),
-                tried: tried.clone(),
-            };
-            let asked = self.shared.registry.send(acquire);
-            match asked.timeout(REGISTRY_PATIENCE).await {
+            let asked = self.outbox.acquire(want.clone(), tried.clone());
+            match asked.await {
                 Ok(Ok(lease)) => {
                     tried.push(lease.id());
                     match self.attempt(account, lease, &call).await {

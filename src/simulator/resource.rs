@@ -216,7 +216,7 @@ mod tests {
         let resources = Resource::demo();
 
         for resource in &resources {
-            assert_eq!(resource.deployments().len(), 3);
+            assert_eq!(resource.deployments().len(), 6);
         }
         assert_ne!(resources[0].api_key(), resources[1].api_key());
         assert_ne!(resources[1].api_key(), resources[2].api_key());

@@ -1,0 +1,63 @@
+//! A lease and its settlement through the actors, asked from another thread as workers do: the cost of the round trip.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix::Arbiter;
+use azure_openai_proxy::actors::{Outbox, Outcome, Output, Registry, Want};
+use azure_openai_proxy::config::{ApiVersion, InstanceConfig};
+use azure_openai_proxy::domain::{InstanceName, ModelKey, Secret, StrategyKind, Tokens};
+use criterion::{Criterion, criterion_group, criterion_main};
+use futures_util::future::join_all;
+
+/// Requests that ask at once in the concurrent case.
+const AT_ONCE: usize = 64;
+
+fn instance(name: &str) -> Arc<InstanceConfig> {
+    Arc::new(InstanceConfig {
+        name: InstanceName::new(name),
+        api_key: Secret::new("key"),
+        api_base: "http://127.0.0.1:9".parse().expect("a URL"),
+        api_version: ApiVersion::V1,
+        priority: 100,
+        weight: 100,
+        max_tpm: Tokens(u64::MAX / 2),
+        models: None,
+        model_map: HashMap::new(),
+    })
+}
+
+fn acquire(c: &mut Criterion) {
+    let system = actix::System::new();
+    let arbiter = Arbiter::new();
+    let (send, receive) = std::sync::mpsc::channel();
+    arbiter.spawn_fn(move || {
+        let instances = ["a", "b", "c", "d"].map(instance);
+        let launched = Registry::launch(StrategyKind::RoundRobin, 7, &instances);
+        let _ = send.send(launched.0);
+    });
+    let registry = receive.recv().expect("the registry starts");
+    let outbox = system.block_on(async { Outbox::new(registry) });
+    let ask = || async {
+        let want = Want {
+            model: ModelKey::of("gpt-4o"),
+            prompt: Tokens(100),
+            output: Output::Capped(Tokens(100)),
+        };
+        if let Ok(Ok(lease)) = outbox.acquire(want, Vec::new()).await {
+            let outcome = Outcome::Answered {
+                used: Some(Tokens(0)),
+                output: None,
+            };
+            outbox.settle(lease, outcome);
+        }
+    };
+    c.bench_function("acquire/one", |b| b.iter(|| system.block_on(ask())));
+    c.bench_function("acquire/64 at once", |b| {
+        b.iter(|| system.block_on(join_all((0..AT_ONCE).map(|_| ask()))));
+    });
+    arbiter.stop();
+}
+
+criterion_group!(benches, acquire);
+criterion_main!(benches);

@@ -1,0 +1,100 @@
+//! The settlements of one worker thread, on their way to the instances.
+//!
+//! Waking the actors' thread costs more than all that it does for a request. A settlement therefore waits for the next
+//! request of its worker and travels with that `Acquire`; when none comes within [`LONGEST_WAIT`], all that wait are
+//! sent together. Until then the tokens are still counted as reserved, which is the safe side.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::lease::{Lease, Reservation};
+use super::messages::{Acquire, Outcome, Settlements, Unavailable, Want};
+use super::registry::Registry;
+use crate::domain::InstanceId;
+
+/// Longest time that a settlement waits: far below the second in which windows and people count.
+const LONGEST_WAIT: Duration = Duration::from_millis(2);
+
+/// Far longer than the Registry needs, even when the machine stalls.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One settlement: which instance, what was reserved there, what became of it.
+#[derive(Debug)]
+pub(super) struct Settlement {
+    pub(super) instance: InstanceId,
+    pub(super) reservation: Reservation,
+    pub(super) outcome: Outcome,
+}
+
+/// The way of one worker thread to the actors.
+pub struct Outbox {
+    registry: Addr<Registry>,
+    waiting: RefCell<Vec<Settlement>>,
+    is_flush_due: Cell<bool>,
+}
+
+impl Outbox {
+    /// Opens the way to a Registry.
+    pub fn new(registry: Addr<Registry>) -> Rc<Self> {
+        Rc::new(Self {
+            registry,
+            waiting: RefCell::new(Vec::new()),
+            is_flush_due: Cell::new(false),
+        })
+    }
+
+    /// Asks for a lease, and takes along what waits.
+    ///
+    /// # Errors
+    /// If the Registry does not answer, which is a fault of this program.
+    pub async fn acquire(
+        &self,
+        want: Want,
+        tried: Vec<InstanceId>,
+    ) -> Result<Result<Lease, Unavailable>, MailboxError> {
+        let settlements = Settlements(self.waiting.take());
+        let acquire = Acquire {
+            want,
+            tried,
+            settlements,
+        };
+        self.registry.send(acquire).timeout(PATIENCE).await
+    }
+
+    /// Ends a lease.
+    pub fn settle(self: &Rc<Self>, lease: Lease, outcome: Outcome) {
+        let Some(settlement) = lease.into_settlement(outcome) else {
+            return;
+        };
+        self.waiting.borrow_mut().push(settlement);
+        // While a worker's thread is torn down there is nobody left to wait.
+        if tokio::runtime::Handle::try_current().is_err() {
+            self.flush();
+            return;
+        }
+        if !self.is_flush_due.replace(true) {
+            let outbox = self.clone();
+            actix_rt::spawn(async move {
+                actix_rt::time::sleep(LONGEST_WAIT).await;
+                outbox.is_flush_due.set(false);
+                outbox.flush();
+            });
+        }
+    }
+
+    fn flush(&self) {
+        let waiting = self.waiting.take();
+        if !waiting.is_empty() {
+            self.registry.do_send(Settlements(waiting));
+        }
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
