@@ -2,40 +2,85 @@
 //!
 //! The service renders a message as `<|im_start|>role<|im_sep|>text<|im_end|>` and primes the answer with three more
 //! tokens. Tools and response formats become text of the leading system message, or a message of their own (see
-//! `preamble`). A message's text is tokenised at once, because punctuation merges with the line ends that follow it.
+//! `preamble`), tool calls messages of another kind (see `calls`). A message's text is tokenised at once, because
+//! punctuation merges with the line ends that follow it.
 
 use std::borrow::Cow;
 
+use super::calls::History;
+use super::images;
 use super::json::Json;
 use super::model::Model;
 use super::preamble::Preamble;
-use super::{calls, images};
 
 /// `<|im_start|>`, `<|im_sep|>` and `<|im_end|>`.
 const AROUND_MESSAGE: u64 = 3;
 /// What primes the answer.
 const PRIMING: u64 = 3;
+/// What names the channel of an assistant's text.
+const CHANNEL: u64 = 2;
 
 /// Counts a chat body.
 pub(super) fn count(model: &Model, body: &Json<'_>) -> u64 {
-    let mut messages = body.list("messages");
-    let preamble = Preamble::of(model, body);
+    count_messages(model, body.list("messages"), &Preamble::of(model, body))
+}
+
+/// Counts messages after what stands before them.
+pub(super) fn count_messages(model: &Model, messages: &[Json<'_>], preamble: &Preamble) -> u64 {
+    let mut history = History::default();
+    let leading = messages.first().filter(|first| preamble.joins(first));
     let mut total = PRIMING.saturating_sub(u64::from(model.generation.is_reasoning()));
-    if let Some(preamble) = &preamble {
-        let leading = messages
-            .split_first()
-            .filter(|(first, _)| preamble.joins(first));
-        let text = leading.map(|(first, _)| text_of(first));
-        total += preamble.count(model, text.as_deref());
-        if let Some((first, rest)) = leading {
-            total += count_around(model, first);
-            messages = rest;
-        }
+    total += preamble.count(model, leading.map(text_of).as_deref());
+    if let Some(first) = leading {
+        total += count_around(model, first);
     }
-    for message in messages {
-        total += count_around(model, message) + model.encoding.count(&text_of(message));
+    for message in messages.iter().skip(usize::from(leading.is_some())) {
+        total += count_message(model, message, &mut history, preamble);
     }
-    total
+    total + history.count_lists(model)
+}
+
+fn count_message<'m>(
+    model: &Model,
+    message: &'m Json<'_>,
+    history: &mut History<'m>,
+    preamble: &Preamble,
+) -> u64 {
+    let role = message.text("role").unwrap_or("");
+    let text = text_of(message);
+    if matches!(role, "tool" | "function") {
+        let images = count_attachments(model, message);
+        return images
+            + history.count_answer(
+                model,
+                message.text("tool_call_id"),
+                message.text("name"),
+                text,
+            );
+    }
+    if let Some(calls) = history.count_calls(model, message) {
+        let name = message
+            .text("name")
+            .map_or(0, |name| model.encoding.count(name));
+        // What the assistant said before it called is a message before that of the call.
+        let said = if text.is_empty() {
+            0
+        } else {
+            AROUND_MESSAGE + model.encoding.count(role) + model.encoding.count(&text)
+        };
+        return calls + name + said;
+    }
+    let added = if role == "assistant" {
+        let channel = if model.generation.has_channels() {
+            CHANNEL
+        } else {
+            0
+        };
+        channel + preamble.added_to_answer()
+    } else {
+        0
+    };
+    count_around(model, message) + added + model.encoding.count(&text)
 }
 
 /// Counts what a message costs beside its text.
@@ -49,44 +94,43 @@ fn count_around(model: &Model, message: &Json<'_>) -> u64 {
             model.encoding.count(name)
         }
     });
-    let thinks = model.generation.is_reasoning() && role == "assistant";
-    let channel = if thinks { 2 } else { 0 };
-    let attachments: u64 = message
-        .list("content")
-        .iter()
-        .map(|part| count_attachment(model, part))
-        .sum();
-    AROUND_MESSAGE
-        + model.encoding.count(role)
-        + name
-        + channel
-        + attachments
-        + calls::count(model, message)
+    AROUND_MESSAGE + model.encoding.count(role) + name + count_attachments(model, message)
 }
 
-fn count_attachment(model: &Model, part: &Json<'_>) -> u64 {
-    match part.text("type") {
-        Some("image_url") => images::count(model, part),
-        Some("input_audio" | "file") => images::UNKNOWN_TOKENS,
-        Some(_) | None => 0,
-    }
+fn count_attachments(model: &Model, message: &Json<'_>) -> u64 {
+    let parts = message.list("content").iter();
+    parts
+        .map(|part| match part.text("type") {
+            Some("image_url" | "input_image") => images::count(model, part),
+            Some("input_audio" | "file" | "input_file") => images::UNKNOWN_TOKENS,
+            Some(_) | None => 0,
+        })
+        .sum()
 }
 
 /// Returns the text of a message; that of several parts is joined with nothing between them.
 pub(super) fn text_of<'m>(message: &'m Json<'_>) -> Cow<'m, str> {
     match message.get("content") {
         Some(Json::Text(text)) => Cow::Borrowed(text),
-        Some(content) => content
-            .items()
+        Some(content) => text_of_parts(content),
+        None => Cow::Borrowed(""),
+    }
+}
+
+/// Returns the text of a list of parts.
+pub(super) fn text_of_parts<'m>(parts: &'m Json<'_>) -> Cow<'m, str> {
+    let text_of_part = |part: &'m Json<'_>| {
+        part.text("text")
+            .or_else(|| part.text("refusal"))
+            .or_else(|| part.as_text())
+    };
+    match parts.items() {
+        [only] => text_of_part(only).unwrap_or("").into(),
+        several => several
             .iter()
-            .filter_map(|part| {
-                part.text("text")
-                    .or_else(|| part.text("refusal"))
-                    .or_else(|| part.as_text())
-            })
+            .filter_map(text_of_part)
             .collect::<Vec<&str>>()
             .concat()
             .into(),
-        None => Cow::Borrowed(""),
     }
 }

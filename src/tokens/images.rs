@@ -6,8 +6,13 @@
 use super::json::Json;
 use super::model::{Generation, Model, after_gpt};
 
-/// Stands in for an image of unknown size: a square of 1024 pixels, the most common, on gpt-4o.
-pub(super) const UNKNOWN_TOKENS: u64 = 765;
+/// Stands in for an image whose size is unknown: two tiles, the middle of what images behind URLs cost.
+const UNKNOWN_SIZE: Size = Size {
+    width: 768,
+    height: 512,
+};
+/// What such an image costs on most models; stands in for other attachments too.
+pub(super) const UNKNOWN_TOKENS: u64 = 425;
 
 /// Longest side the service looks at, in pixels.
 const MAX_SIDE: f64 = 2048.0;
@@ -25,25 +30,25 @@ const MAX_PATCHES: u64 = 1536;
 enum Pricing {
     /// A base, and so much for each tile of 512 pixels.
     Tiles { base: u64, tile: u64 },
-    /// Patches of 32 pixels, times a factor in hundredths.
-    Patches { hundredths: u64 },
+    /// Patches of 32 pixels, times a factor.
+    Patches { factor: f64 },
 }
 
 impl Pricing {
     fn of(model: &Model) -> Self {
         if model.name.starts_with("o4-mini") {
-            return Self::Patches { hundredths: 172 };
+            return Self::Patches { factor: 1.72 };
         }
         let version = after_gpt(&model.name).unwrap_or("");
         let is_size = |size: &str| version.contains(size);
         let is_4o = version.starts_with("4o");
         match model.generation {
-            Generation::OSeries => Self::Tiles {
+            Generation::EarlyReasoning | Generation::OSeries => Self::Tiles {
                 base: 75,
                 tile: 150,
             },
-            Generation::Gpt5 if is_size("mini") => Self::Patches { hundredths: 120 },
-            Generation::Gpt5 if is_size("nano") => Self::Patches { hundredths: 150 },
+            Generation::Gpt5 if is_size("mini") => Self::Patches { factor: 1.20 },
+            Generation::Gpt5 if is_size("nano") => Self::Patches { factor: 1.50 },
             Generation::Gpt5 => Self::Tiles {
                 base: 70,
                 tile: 140,
@@ -52,8 +57,8 @@ impl Pricing {
                 base: 2833,
                 tile: 5667,
             },
-            Generation::Classic if is_size("mini") => Self::Patches { hundredths: 162 },
-            Generation::Classic if is_size("nano") => Self::Patches { hundredths: 246 },
+            Generation::Classic if is_size("mini") => Self::Patches { factor: 1.62 },
+            Generation::Classic if is_size("nano") => Self::Patches { factor: 2.46 },
             Generation::Classic => Self::Tiles {
                 base: 85,
                 tile: 170,
@@ -65,7 +70,8 @@ impl Pricing {
     fn charge(self, size: Size) -> u64 {
         match self {
             Self::Tiles { base, tile } => base + tile * tiles(size),
-            Self::Patches { hundredths } => (patches(size) * hundredths).div_ceil(100) + 1,
+            // In floating point as the service does it: 300 patches times 1.62 round up to 487.
+            Self::Patches { factor } => (patches(size) as f64 * factor).ceil() as u64 + 1,
         }
     }
 }
@@ -90,11 +96,7 @@ pub(super) fn count(model: &Model, part: &Json<'_>) -> u64 {
     if let (Pricing::Tiles { base, .. }, Some("low")) = (pricing, detail) {
         return base;
     }
-    let unknown = Size {
-        width: 1024,
-        height: 1024,
-    };
-    pricing.charge(size_of_data_url(url).unwrap_or(unknown))
+    pricing.charge(size_of_data_url(url).unwrap_or(UNKNOWN_SIZE))
 }
 
 fn tiles(size: Size) -> u64 {

@@ -106,37 +106,90 @@ fn unit(body: &[u8], at: usize) -> Option<u16> {
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-impl fmt::Display for Json<'_> {
-    /// Writes compact JSON: no spaces, text outside ASCII as it is.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// How JSON is written back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Style {
+    /// After each comma and colon a space.
+    pub(super) spaced: bool,
+    /// Everything outside ASCII as an escape.
+    pub(super) ascii: bool,
+}
+
+impl Style {
+    /// No spaces, text as it is.
+    pub(super) const COMPACT: Self = Self {
+        spaced: false,
+        ascii: false,
+    };
+}
+
+impl Json<'_> {
+    /// Writes the value in a style.
+    pub(super) fn write(&self, out: &mut String, style: Style) {
         match self {
-            Self::Null => f.write_str("null"),
-            Self::Bool(value) => value.fmt(f),
-            Self::Number(value) => value.fmt(f),
-            Self::Text(text) => write_text(f, text),
+            Self::Null => out.push_str("null"),
+            Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            Self::Number(value) => out.push_str(&value.to_string()),
+            Self::Text(text) => write_text(out, text, style),
             Self::List(items) => {
-                f.write_str("[")?;
+                out.push('[');
                 for (index, item) in items.iter().enumerate() {
-                    let comma = if index == 0 { "" } else { "," };
-                    write!(f, "{comma}{item}")?;
+                    write_comma(out, index, style);
+                    item.write(out, style);
                 }
-                f.write_str("]")
+                out.push(']');
             }
             Self::Object(entries) => {
-                f.write_str("{")?;
+                out.push('{');
                 for (index, (key, value)) in entries.iter().enumerate() {
-                    f.write_str(if index == 0 { "" } else { "," })?;
-                    write_text(f, key)?;
-                    write!(f, ":{value}")?;
+                    write_comma(out, index, style);
+                    write_text(out, key, style);
+                    out.push_str(if style.spaced { ": " } else { ":" });
+                    value.write(out, style);
                 }
-                f.write_str("}")
+                out.push('}');
             }
         }
     }
+
+    /// Returns the value as text in a style.
+    pub(super) fn to_text(&self, style: Style) -> String {
+        let mut out = String::new();
+        self.write(&mut out, style);
+        out
+    }
 }
 
-fn write_text(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    f.write_str(&serde_json::to_string(text).map_err(|_| fmt::Error)?)
+fn write_comma(out: &mut String, index: usize, style: Style) {
+    if index > 0 {
+        out.push_str(if style.spaced { ", " } else { "," });
+    }
+}
+
+/// Writes a text as a JSON string.
+pub(super) fn write_text(out: &mut String, text: &str, style: Style) {
+    out.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            control if control < ' ' => push_escape(out, control),
+            other if style.ascii && !other.is_ascii() => push_escape(out, other),
+            plain => out.push(plain),
+        }
+    }
+    out.push('"');
+}
+
+fn push_escape(out: &mut String, character: char) {
+    for unit in character.encode_utf16(&mut [0; 2]) {
+        out.push_str(&format!("\\u{unit:04x}"));
+    }
 }
 
 impl<'de> Deserialize<'de> for Json<'de> {
@@ -232,7 +285,7 @@ mod tests {
 
     fn round_trip(body: &str) -> Option<String> {
         let mut scratch = Vec::new();
-        parse::<Json<'_>>(body.as_bytes(), &mut scratch).map(|json| json.to_string())
+        parse::<Json<'_>>(body.as_bytes(), &mut scratch).map(|json| json.to_text(Style::COMPACT))
     }
 
     #[test]
@@ -240,6 +293,17 @@ mod tests {
         let body = r#"{"b":[1,-2,0.5,null,true],"a":{"ä\n":"中\\ \" \u0001"}}"#;
 
         assert_eq!(round_trip(body).as_deref(), Some(body));
+    }
+
+    #[test]
+    fn a_style_spaces_and_escapes() {
+        let style = Style {
+            spaced: true,
+            ascii: true,
+        };
+        let json: Json<'_> = serde_json::from_str(r#"{"a":[1,"ä😀"]}"#).unwrap();
+
+        assert_eq!(json.to_text(style), r#"{"a": [1, "\u00e4\ud83d\ude00"]}"#);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod responses;
 mod rough;
 mod schema;
 mod tools;
+mod types;
 
 pub use rough::Rough;
 

@@ -10,7 +10,9 @@ use super::encoding::Encoding;
 pub(super) enum Generation {
     /// gpt-3.5, gpt-4, gpt-4o, gpt-4.1 and unknown names.
     Classic,
-    /// o1, o3, o4.
+    /// o1 and o3-mini: they reason, but their answers have no channels yet.
+    EarlyReasoning,
+    /// o3, o4-mini.
     OSeries,
     /// gpt-5 and its successors.
     Gpt5,
@@ -21,6 +23,14 @@ impl Generation {
     pub(super) fn is_reasoning(self) -> bool {
         match self {
             Self::Classic => false,
+            Self::EarlyReasoning | Self::OSeries | Self::Gpt5 => true,
+        }
+    }
+
+    /// Tells whether the model's messages name the channel they go to.
+    pub(super) fn has_channels(self) -> bool {
+        match self {
+            Self::Classic | Self::EarlyReasoning => false,
             Self::OSeries | Self::Gpt5 => true,
         }
     }
@@ -78,6 +88,9 @@ fn encoding(name: &str) -> Encoding {
 
 fn generation(name: &str) -> Generation {
     let digit_after_o = name.strip_prefix('o').and_then(|rest| rest.chars().next());
+    if name.starts_with("o1") || name.starts_with("o3-mini") {
+        return Generation::EarlyReasoning;
+    }
     if digit_after_o.is_some_and(|digit| digit.is_ascii_digit()) {
         return Generation::OSeries;
     }
@@ -128,6 +141,8 @@ mod tests {
 
     #[test]
     fn a_name_chooses_its_generation() {
+        assert_eq!(Model::of("o3-mini").generation, Generation::EarlyReasoning);
+        assert_eq!(Model::of("o3").generation, Generation::OSeries);
         assert_eq!(Model::of("o4-mini").generation, Generation::OSeries);
         assert_eq!(Model::of("gpt-5.4-mini").generation, Generation::Gpt5);
         assert_eq!(

@@ -1,66 +1,87 @@
 //! What stands before the conversation: the tools and the response format, as text the model reads.
 //!
-//! Plain models get it at the end of the leading system message, or in one made for it. Reasoning models always get it
-//! in a message of its own.
+//! It is appended to the leading system message, which it follows after a blank line, or it is a message of its own.
 
 use super::json::Json;
 use super::model::{Generation, Model};
 use super::{schema, tools};
 
 /// A rendered preamble and what it costs beside its text.
+#[derive(Debug, Default)]
 pub(super) struct Preamble {
-    text: String,
-    can_join: bool,
+    /// Nothing when the request has neither tools nor a schema.
+    text: Option<String>,
+    /// What reasoning models put before the system message that it joins.
+    heading: &'static str,
+    /// What it costs beside its text and message.
     added: u64,
+    /// What an answer in the format costs beside its text, for each in the history.
+    added_to_answer: u64,
 }
 
 impl Preamble {
-    /// Renders the preamble of a request; `None` when it has neither tools nor a schema.
-    pub(super) fn of(model: &Model, body: &Json<'_>) -> Option<Self> {
-        let tools = tools::render(body);
+    /// Renders the preamble of a chat request.
+    pub(super) fn of(model: &Model, body: &Json<'_>) -> Self {
+        let block = tools::render(model, body);
         let format = schema::of(body);
-        let mut blocks: Vec<&str> = Vec::new();
-        blocks.extend(tools.as_deref());
-        let rendered = format.as_ref().map(schema::Format::render);
-        blocks.extend(rendered.as_deref());
-        if blocks.is_empty() {
-            return None;
-        }
-        let mut added = 0;
-        if tools.is_some() {
-            added += match model.generation {
-                Generation::Classic => 0,
-                Generation::OSeries => 1,
-                Generation::Gpt5 => 82,
-            };
-            added += forced_choice(body).map_or(0, |name| 7 + model.encoding.count(name));
-        } else if let Some(format) = &format {
-            let name = model.encoding.count(format.name);
-            added += if model.generation.is_reasoning() {
-                name
+        let name = format
+            .as_ref()
+            .map_or(0, |format| model.encoding.count(format.name));
+        let added = match (&block, &format) {
+            (Some(_), _) => added_by_tools(model, body),
+            (None, Some(_)) if model.generation.is_reasoning() => name,
+            (None, Some(_)) => 3 + name,
+            (None, None) => 0,
+        };
+        let has_format_header = format.is_some() && !model.generation.is_reasoning();
+        let blocks: Vec<String> = block
+            .into_iter()
+            .chain(format.map(|format| format.render()))
+            .collect();
+        Self {
+            text: (!blocks.is_empty()).then(|| blocks.join("\n\n")),
+            heading: if model.generation.is_reasoning() {
+                "# Instructions\n\n"
             } else {
-                3 + name
-            };
-        }
-        Some(Self {
-            text: blocks.join("\n\n"),
-            can_join: !model.generation.is_reasoning(),
+                ""
+            },
             added,
-        })
+            added_to_answer: if has_format_header { 2 + name } else { 0 },
+        }
     }
 
     /// Tells whether the preamble becomes part of this leading message.
     pub(super) fn joins(&self, first: &Json<'_>) -> bool {
-        self.can_join && matches!(first.text("role"), Some("system" | "developer"))
+        self.text.is_some() && matches!(first.text("role"), Some("system" | "developer"))
     }
 
     /// Counts the preamble together with the text it joins, if any.
     pub(super) fn count(&self, model: &Model, joined: Option<&str>) -> u64 {
-        let text = match joined {
-            Some(text) => model.encoding.count(&format!("{text}\n\n{}", self.text)),
-            None => 4 + model.encoding.count(&self.text),
+        let Some(block) = &self.text else {
+            return 0;
         };
+        let text = match joined {
+            Some(text) => model
+                .encoding
+                .count(&format!("{}{text}\n\n{block}", self.heading)),
+            None => 4 + model.encoding.count(block),
+        };
+        // The answer is primed with one token less, because it may go to a tool.
         (text + self.added).saturating_sub(1)
+    }
+
+    /// Returns what an answer in the history costs more, because it names its format.
+    pub(super) fn added_to_answer(&self) -> u64 {
+        self.added_to_answer
+    }
+}
+
+/// Counts what tools cost beside their text.
+fn added_by_tools(model: &Model, body: &Json<'_>) -> u64 {
+    match model.generation {
+        Generation::Classic => forced_choice(body).map_or(0, |name| 7 + model.encoding.count(name)),
+        Generation::EarlyReasoning | Generation::OSeries => 1,
+        Generation::Gpt5 => 82,
     }
 }
 

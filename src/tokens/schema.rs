@@ -1,6 +1,6 @@
 //! A `response_format` with a JSON schema, as the service shows it to the model.
 
-use super::json::Json;
+use super::json::{Json, Style};
 
 /// Keys that the service drops from a schema before it shows it.
 const DROPPED: [&str; 8] = [
@@ -13,6 +13,12 @@ const DROPPED: [&str; 8] = [
     "maxItems",
     "$schema",
 ];
+
+/// How the service writes a schema: the keys in the request's order, everything outside ASCII escaped.
+const STYLE: Style = Style {
+    spaced: false,
+    ascii: true,
+};
 
 /// A JSON schema the answer must follow.
 pub(super) struct Format<'b> {
@@ -41,7 +47,7 @@ impl Format<'_> {
         if let Some(description) = self.description {
             text.push_str(&format!("// {description}\n"));
         }
-        text.push_str(&without_dropped(self.schema, false).to_string());
+        without_dropped(self.schema, false).write(&mut text, STYLE);
         text
     }
 }
