@@ -8,10 +8,12 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::json::{self, Json, Style};
-use super::model::Model;
+use super::model::{Generation, Model};
 
 /// What surrounds a call and its name: the message, its author, `to=functions.`
 const AROUND_CALL: u64 = 9;
+/// What surrounds a call in the Responses API.
+const AROUND_ITEM: u64 = 7;
 /// What surrounds parallel calls and the list of their answers: two messages, `multi_tool_use.parallel` in both.
 const AROUND_PARALLEL_CALLS: u64 = 20;
 /// What channels add to a message with calls.
@@ -56,8 +58,7 @@ impl<'m> History<'m> {
                 if let Some(id) = calls.first().and_then(|call| call.text("id")) {
                     self.calls.insert(id, Call::Single { name });
                 }
-                let arguments = model.encoding.count(&arguments_of(function));
-                Some(AROUND_CALL + added + model.encoding.count(name) + arguments)
+                Some(AROUND_CALL + added + count_function(model, function))
             }
             several => {
                 let group = self.answers.len();
@@ -68,6 +69,23 @@ impl<'m> History<'m> {
                 Some(AROUND_PARALLEL_CALLS + added + model.encoding.count(&parallel(several)))
             }
         }
+    }
+
+    /// Counts a call that is an item of its own, as in the Responses API: there it is never parallel.
+    pub(super) fn count_item(&mut self, model: &Model, call: &'m Json<'_>) -> u64 {
+        if let Some(id) = call.text("call_id") {
+            let name = call.text("name").unwrap_or("");
+            self.calls.insert(id, Call::Single { name });
+        }
+        let added = if model.generation.has_channels() {
+            CHANNEL
+        } else {
+            0
+        };
+        // Most calls of gpt-5, and most that come back with their status, cost three more; why is not known.
+        let is_echo = model.generation == Generation::Gpt5 || call.get("status").is_some();
+        let echo = if is_echo { 3 } else { 0 };
+        AROUND_ITEM + echo + added + count_function(model, call)
     }
 
     /// Counts an answer, unless it belongs to parallel calls: those are counted together at the end.
@@ -100,6 +118,11 @@ impl<'m> History<'m> {
             .map(|answers| model.encoding.count(&list(answers)))
             .sum()
     }
+}
+
+fn count_function(model: &Model, function: &Json<'_>) -> u64 {
+    let name = function.text("name").unwrap_or("");
+    model.encoding.count(name) + model.encoding.count(&arguments_of(function))
 }
 
 /// Returns what a call calls: a function, or a custom tool.

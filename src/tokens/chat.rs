@@ -22,22 +22,23 @@ const CHANNEL: u64 = 2;
 
 /// Counts a chat body.
 pub(super) fn count(model: &Model, body: &Json<'_>) -> u64 {
-    count_messages(model, body.list("messages"), &Preamble::of(model, body))
-}
-
-/// Counts messages after what stands before them.
-pub(super) fn count_messages(model: &Model, messages: &[Json<'_>], preamble: &Preamble) -> u64 {
+    let messages = body.list("messages");
+    let preamble = Preamble::of(model, body);
     let mut history = History::default();
     let leading = messages.first().filter(|first| preamble.joins(first));
-    let mut total = PRIMING.saturating_sub(u64::from(model.generation.is_reasoning()));
-    total += preamble.count(model, leading.map(text_of).as_deref());
+    let mut total = priming(model) + preamble.count(model, leading.map(text_of).as_deref());
     if let Some(first) = leading {
         total += count_around(model, first);
     }
     for message in messages.iter().skip(usize::from(leading.is_some())) {
-        total += count_message(model, message, &mut history, preamble);
+        total += count_message(model, message, &mut history, &preamble);
     }
     total + history.count_lists(model)
+}
+
+/// Returns what primes the answer: reasoning models choose their channel themselves.
+pub(super) fn priming(model: &Model) -> u64 {
+    PRIMING - u64::from(model.generation.is_reasoning())
 }
 
 fn count_message<'m>(
@@ -66,21 +67,32 @@ fn count_message<'m>(
         let said = if text.is_empty() {
             0
         } else {
-            AROUND_MESSAGE + model.encoding.count(role) + model.encoding.count(&text)
+            count_text(model, role, &text)
         };
         return calls + name + said;
     }
     let added = if role == "assistant" {
-        let channel = if model.generation.has_channels() {
-            CHANNEL
-        } else {
-            0
-        };
-        channel + preamble.added_to_answer()
+        preamble.added_to_answer()
     } else {
         0
     };
-    count_around(model, message) + added + model.encoding.count(&text)
+    count_plain(model, message) + added
+}
+
+/// Counts a message that is neither a call nor an answer to one.
+pub(super) fn count_plain(model: &Model, message: &Json<'_>) -> u64 {
+    let is_answer = message.text("role") == Some("assistant");
+    let channel = if is_answer && model.generation.has_channels() {
+        CHANNEL
+    } else {
+        0
+    };
+    count_around(model, message) + channel + model.encoding.count(&text_of(message))
+}
+
+/// Counts a message of nothing but text.
+pub(super) fn count_text(model: &Model, role: &str, text: &str) -> u64 {
+    AROUND_MESSAGE + model.encoding.count(role) + model.encoding.count(text)
 }
 
 /// Counts what a message costs beside its text.
@@ -102,7 +114,7 @@ fn count_attachments(model: &Model, message: &Json<'_>) -> u64 {
     parts
         .map(|part| match part.text("type") {
             Some("image_url" | "input_image") => images::count(model, part),
-            Some("input_audio" | "file" | "input_file") => images::UNKNOWN_TOKENS,
+            Some("input_audio" | "file" | "input_file") => images::FILE_TOKENS,
             Some(_) | None => 0,
         })
         .sum()

@@ -11,8 +11,8 @@ const UNKNOWN_SIZE: Size = Size {
     width: 768,
     height: 512,
 };
-/// What such an image costs on most models; stands in for other attachments too.
-pub(super) const UNKNOWN_TOKENS: u64 = 425;
+/// Stands in for a file or a sound: a page or two, the middle of the few that were recorded.
+pub(super) const FILE_TOKENS: u64 = 425;
 
 /// Longest side the service looks at, in pixels.
 const MAX_SIDE: f64 = 2048.0;
@@ -81,6 +81,11 @@ impl Pricing {
 struct Size {
     width: u32,
     height: u32,
+}
+
+/// Returns what an image costs whose size is unknown.
+pub(super) fn unknown_tokens(model: &Model) -> u64 {
+    Pricing::of(model).charge(UNKNOWN_SIZE)
 }
 
 /// Counts an `image_url` part of a chat message, or an `input_image` of the Responses API.

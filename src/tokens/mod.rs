@@ -58,8 +58,8 @@ pub fn responses_input_tokens(model: &str, body: &[u8]) -> Tokens {
 }
 
 /// Guesses and bounds the prompt tokens of a body without a tokeniser, in one pass at the speed of memory.
-pub fn rough(endpoint: Endpoint, _model: &str, body: &[u8]) -> Rough {
-    rough::of(endpoint, body)
+pub fn rough(endpoint: Endpoint, model: &str, body: &[u8]) -> Rough {
+    rough::of(endpoint, model, body)
 }
 
 fn count_tree(body: &[u8], count: impl FnOnce(&Json<'_>) -> u64) -> Option<u64> {

@@ -81,12 +81,12 @@ fn added_by_tools(model: &Model, body: &Json<'_>) -> u64 {
     match model.generation {
         Generation::Classic => forced_choice(body).map_or(0, |name| 7 + model.encoding.count(name)),
         Generation::EarlyReasoning | Generation::OSeries => 1,
-        Generation::Gpt5 => 82,
+        Generation::Gpt5 => 81,
     }
 }
 
 /// Returns the name of the function that the request insists on.
-fn forced_choice<'b>(body: &'b Json<'_>) -> Option<&'b str> {
+pub(super) fn forced_choice<'b>(body: &'b Json<'_>) -> Option<&'b str> {
     let choice = body
         .get("tool_choice")
         .or_else(|| body.get("function_call"))?;

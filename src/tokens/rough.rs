@@ -2,7 +2,7 @@
 //!
 //! A token covers at least one byte of text, an escape in JSON is longer than what it stands for, and what the service
 //! adds around a message is no more than the JSON around it, so a body has no more tokens than bytes and a constant.
-//! Where that could fail (a function name is charged twice), `prompt_tokens` is capped at this bound, so it holds
+//! Where that could fail (a function's name is charged twice), `prompt_tokens` is capped at this bound, so it holds
 //! always. Attachments are another matter: what an image costs does not follow from its bytes.
 
 use memchr::memmem;
@@ -10,12 +10,27 @@ use memchr::memmem;
 use crate::domain::{Endpoint, Tokens};
 
 use super::images;
+use super::model::Model;
 
 /// Tokens a request can have without any byte to show for them: the priming, and what gpt-5 adds to tools.
 const ADDED_TOKENS: u64 = 128;
 
-/// Bytes of JSON to a token, over the requests of the recordings.
-const BYTES_PER_TOKEN: u64 = 4;
+/// Bytes of the smallest body that asks for anything: its keys and braces.
+const EMPTY_BYTES: u64 = 60;
+
+/// Bytes of JSON to ten tokens, the median over the recordings. JSON around short messages and longer texts even out:
+/// the guess is within 30 % of the count for four requests of five, from 200 bytes to 20 KB.
+const BYTES_PER_TEN_TOKENS: u64 = 49;
+
+/// Strings of which every part with an attachment contains one; the last three are letters hidden in escapes.
+const ATTACHMENTS: [&[u8]; 6] = [
+    b"image_url",
+    b"input_audio",
+    b"\"file\"",
+    b"\\u005",
+    b"\\u006",
+    b"\\u007",
+];
 
 /// What the bytes of a body say about its tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,18 +42,24 @@ pub struct Rough {
 }
 
 /// Reads a guess and a bound off the bytes.
-pub(super) fn of(endpoint: Endpoint, body: &[u8]) -> Rough {
-    let bound = bound(endpoint, body);
-    let attachments = match bound {
-        Some(_) => Attachments::default(),
-        None => Attachments::of(body),
+pub(super) fn of(endpoint: Endpoint, model: &str, body: &[u8]) -> Rough {
+    let bytes = body.len() as u64;
+    let Some(bound) = bound(endpoint, body) else {
+        let attachments = Attachments::of(body);
+        let images = attachments.images * images::unknown_tokens(&Model::of(model));
+        return Rough {
+            estimate: Tokens(guess(bytes.saturating_sub(attachments.data_bytes)) + images),
+            bound: None,
+        };
     };
-    let text_bytes = (body.len() as u64).saturating_sub(attachments.data_bytes);
-    let estimate = text_bytes / BYTES_PER_TOKEN + attachments.count * images::UNKNOWN_TOKENS;
     Rough {
-        estimate: Tokens(estimate),
-        bound,
+        estimate: Tokens(guess(bytes)).min(bound),
+        bound: Some(bound),
     }
+}
+
+fn guess(bytes: u64) -> u64 {
+    bytes.saturating_sub(EMPTY_BYTES) * 10 / BYTES_PER_TEN_TOKENS + 1
 }
 
 /// Returns the most tokens a body can have; `None` when it may hold attachments.
@@ -52,30 +73,91 @@ pub(super) fn bound(endpoint: Endpoint, body: &[u8]) -> Option<Tokens> {
     (!may_hold_attachments).then_some(Tokens(body.len() as u64 + ADDED_TOKENS))
 }
 
-/// Strings that every part with an attachment contains.
-const ATTACHMENTS: [&[u8]; 3] = [b"image_url", b"input_audio", b"\"file\""];
-
 /// The attachments written into a body.
 #[derive(Default)]
 struct Attachments {
-    count: u64,
+    images: u64,
+    /// Bytes of data URLs, which are not text.
     data_bytes: u64,
 }
 
 impl Attachments {
-    /// Finds the data URLs of a body; each ends with its string.
+    /// Finds the images of a body, and its data URLs; each of these ends with its string.
     fn of(body: &[u8]) -> Self {
-        let mut found = Self::default();
+        let mut found = Self {
+            images: memmem::find_iter(body, b"\"image_url\":").count() as u64,
+            data_bytes: 0,
+        };
         let mut at = 0;
-        let finder = memmem::Finder::new(b";base64,");
-        while let Some(offset) = body.get(at..).and_then(|rest| finder.find(rest)) {
+        let data = memmem::Finder::new(b";base64,");
+        while let Some(offset) = body.get(at..).and_then(|rest| data.find(rest)) {
             let start = at + offset;
             let rest = body.get(start..).unwrap_or(&[]);
             let length = memchr::memchr(b'"', rest).unwrap_or(rest.len());
-            found.count += 1;
             found.data_bytes += length as u64;
             at = start + length;
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chat(body: &str) -> Rough {
+        of(Endpoint::ChatCompletions, "gpt-4o", body.as_bytes())
+    }
+
+    #[test]
+    fn a_body_of_text_is_bounded_by_its_bytes() {
+        let body =
+            r#"{"model":"gpt-4o","messages":[{"role":"user","content":"How far is the moon?"}]}"#;
+
+        let rough = chat(body);
+
+        assert_eq!(rough.bound, Some(Tokens(body.len() as u64 + ADDED_TOKENS)));
+        assert!(rough.estimate > Tokens::ZERO && rough.estimate < Tokens(20));
+    }
+
+    #[test]
+    fn attachments_have_no_bound_and_count_by_the_piece() {
+        let image = |url: &str| {
+            format!(
+                r#"{{"messages":[{{"content":[{{"type":"image_url","image_url":{{"url":"{url}"}}}}]}}]}}"#
+            )
+        };
+        let inline = image(&format!("data:image/png;base64,{}", "A".repeat(100_000)));
+
+        assert_eq!(chat(&inline).bound, None);
+        assert_eq!(
+            chat(&inline).estimate,
+            chat(&image("data:image/png;base64,")).estimate
+        );
+        assert!(chat(&inline).estimate > Tokens(400));
+        assert_eq!(
+            chat(r#"{"messages":[{"content":[{"type":"file"}]}]}"#).bound,
+            None
+        );
+        assert_eq!(
+            chat(r#"{"messages":[{"content":[{"type":"\u0066ile"}]}]}"#).bound,
+            None
+        );
+    }
+
+    #[test]
+    fn prompts_and_inputs_hold_no_attachments() {
+        let body = br#"{"input":"image_url"}"#;
+
+        assert!(
+            of(Endpoint::Embeddings, "text-embedding-3-small", body)
+                .bound
+                .is_some()
+        );
+        assert!(
+            of(Endpoint::Completions, "gpt-3.5-turbo-instruct", body)
+                .bound
+                .is_some()
+        );
     }
 }

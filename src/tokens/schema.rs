@@ -28,11 +28,13 @@ pub(super) struct Format<'b> {
     schema: &'b Json<'b>,
 }
 
-/// Returns the response format of a chat body, if it is a schema.
+/// Returns the response format of a body, if it is a schema: that of chat, or that of the Responses API.
 pub(super) fn of<'b>(body: &'b Json<'_>) -> Option<Format<'b>> {
-    let format = body.get("response_format")?;
+    let format = body
+        .get("response_format")
+        .or_else(|| body.get("text")?.get("format"))?;
     (format.text("type") == Some("json_schema")).then_some(())?;
-    let format = format.get("json_schema")?;
+    let format = format.get("json_schema").unwrap_or(format);
     Some(Format {
         name: format.text("name").unwrap_or(""),
         description: format.text("description"),

@@ -3,22 +3,35 @@
 //! The shape follows the renderer of openai/harmony where real counts agree with it.
 
 use super::json::Json;
-use super::model::Model;
+use super::model::{Generation, Model};
 use super::types::{Writer, push_comment};
 
 /// Renders the block of all functions; `None` when the request has no tools.
 pub(super) fn render(model: &Model, body: &Json<'_>) -> Option<String> {
-    let tools = body.list("tools").iter().map(function_of);
+    let tools = body
+        .list("tools")
+        .iter()
+        .filter(|tool| is_function(tool))
+        .map(function_of);
     let functions: Vec<&Json<'_>> = tools.chain(body.list("functions")).collect();
     if functions.is_empty() {
         return None;
     }
     let mut text = "# Tools\n\n## functions\n\nnamespace functions {\n\n".to_owned();
+    if model.generation == Generation::Gpt5 {
+        // Here a description right after the brace costs one token more than none, as if there were one more line.
+        text.push('\n');
+    }
     for function in functions {
         render_function(&mut text, model, function);
     }
     text.push_str("} // namespace functions");
     Some(text)
+}
+
+/// Tells whether a tool is the client's own. Those the service hosts are described in ways unknown.
+fn is_function(tool: &Json<'_>) -> bool {
+    matches!(tool.text("type"), Some("function" | "custom") | None)
 }
 
 /// Returns what a tool holds: a function, a custom tool, or itself in the Responses API.
@@ -30,6 +43,7 @@ fn function_of<'t, 'j>(tool: &'t Json<'j>) -> &'t Json<'j> {
 
 fn render_function(text: &mut String, model: &Model, function: &Json<'_>) {
     push_comment(text, function.text("description").unwrap_or(""));
+    push_comment(text, grammar_of(function).unwrap_or(""));
     let name = function.text("name").unwrap_or("");
     text.push_str("type ");
     text.push_str(name);
@@ -44,6 +58,12 @@ fn render_function(text: &mut String, model: &Model, function: &Json<'_>) {
     } else {
         text.push_str(" = () => any;\n\n");
     }
+}
+
+/// Returns the grammar that the input of a custom tool must follow.
+fn grammar_of<'f>(function: &'f Json<'_>) -> Option<&'f str> {
+    let format = function.get("format")?;
+    format.get("grammar").unwrap_or(format).text("definition")
 }
 
 #[cfg(test)]
