@@ -8,6 +8,7 @@ use env_logger::fmt::Formatter;
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{LevelFilter, Record};
 use serde::Serializer;
+use serde::ser::SerializeMap;
 use serde_json::Value as Json;
 
 /// Starts logging to standard error. A second call changes nothing.
@@ -28,25 +29,55 @@ pub fn start(level: LevelFilter, json: bool) {
 fn write_text(out: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
     let time = out.timestamp_millis();
     write!(out, "{time} {:<5} {}", record.level(), record.args())?;
-    for (key, value) in fields(record) {
-        match value {
-            Json::String(text) if is_plain(&text) => write!(out, " {key}={text}")?,
-            other => write!(out, " {key}={other}")?,
-        }
-    }
+    write_fields(out, record)?;
     writeln!(out)
 }
 
+/// Writes the key-values in the order in which they were given.
+fn write_fields(out: &mut impl Write, record: &Record<'_>) -> std::io::Result<()> {
+    struct Fields<'a, W>(&'a mut W);
+
+    impl<'kvs, W: Write> VisitSource<'kvs> for Fields<'_, W> {
+        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+            match value.to_borrowed_str() {
+                Some(text) if !is_plain(text) => write!(self.0, " {key}={text:?}")?,
+                Some(text) => write!(self.0, " {key}={text}")?,
+                None => write!(self.0, " {key}={}", to_json(&value))?,
+            }
+            Ok(())
+        }
+    }
+
+    let visited = record.key_values().visit(&mut Fields(out));
+    visited.map_err(std::io::Error::other)
+}
+
 fn write_json(out: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
-    let mut line: Vec<(String, Json)> = vec![
-        ("time".to_owned(), out.timestamp_millis().to_string().into()),
-        ("level".to_owned(), record.level().as_str().into()),
-        ("message".to_owned(), record.args().to_string().into()),
-        ("module".to_owned(), record.target().into()),
-    ];
-    line.extend(fields(record));
-    serde_json::Serializer::new(&mut *out).collect_map(line)?;
+    let time = out.timestamp_millis().to_string();
+    write_json_line(out, &time, record)?;
     writeln!(out)
+}
+
+fn write_json_line(out: &mut impl Write, time: &str, record: &Record<'_>) -> std::io::Result<()> {
+    struct Fields<M>(M);
+
+    impl<'kvs, M: SerializeMap> VisitSource<'kvs> for Fields<M> {
+        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+            let entry = self.0.serialize_entry(key.as_str(), &to_json(&value));
+            entry.map_err(|_| Error::msg("a field cannot be written"))
+        }
+    }
+
+    let mut writer = serde_json::Serializer::new(out);
+    let mut line = writer.serialize_map(None)?;
+    line.serialize_entry("time", time)?;
+    line.serialize_entry("level", record.level().as_str())?;
+    line.serialize_entry("message", &record.args().to_string())?;
+    line.serialize_entry("module", record.target())?;
+    let mut fields = Fields(line);
+    let visited = record.key_values().visit(&mut fields);
+    visited.map_err(std::io::Error::other)?;
+    Ok(fields.0.end()?)
 }
 
 /// Text that needs no quotes to stay one field.
@@ -55,23 +86,6 @@ fn is_plain(text: &str) -> bool {
         && text
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && byte != b'"')
-}
-
-/// Returns the key-values in the order in which they were given.
-fn fields(record: &Record<'_>) -> Vec<(String, Json)> {
-    struct Collect(Vec<(String, Json)>);
-
-    impl<'kvs> VisitSource<'kvs> for Collect {
-        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
-            self.0.push((key.to_string(), to_json(&value)));
-            Ok(())
-        }
-    }
-
-    let mut collect = Collect(Vec::new());
-    // Collecting cannot fail; a source that does loses its fields, not the line.
-    let _ = record.key_values().visit(&mut collect);
-    collect.0
 }
 
 fn to_json(value: &Value<'_>) -> Json {
@@ -94,26 +108,44 @@ fn to_json(value: &Value<'_>) -> Json {
 mod tests {
     use super::*;
 
-    #[test]
-    fn fields_keep_their_types() {
-        let fields = [
+    fn record_fields() -> [(&'static str, Value<'static>); 4] {
+        [
             ("count", Value::from(3)),
             ("share", Value::from(0.5)),
-            ("name", Value::from("a b")),
-        ];
+            ("name", Value::from("a \"b\"")),
+            ("model", Value::from("gpt-4o")),
+        ]
+    }
+
+    #[test]
+    fn a_text_line_keeps_the_order_and_quotes_what_has_spaces() {
+        let fields = record_fields();
         let record = Record::builder().key_values(&fields).build();
+        let mut line = Vec::new();
 
-        let collected = super::fields(&record);
+        write_fields(&mut line, &record).unwrap();
 
-        let expected = [
-            ("count", Json::from(3)),
-            ("share", Json::from(0.5)),
-            ("name", Json::from("a b")),
-        ];
-        assert_eq!(
-            collected,
-            expected.map(|(key, value)| (key.to_owned(), value))
-        );
+        let text = String::from_utf8(line).unwrap();
+        assert_eq!(text, r#" count=3 share=0.5 name="a \"b\"" model=gpt-4o"#);
+    }
+
+    #[test]
+    fn a_json_line_keeps_the_types() {
+        let fields = record_fields();
+        let record = Record::builder()
+            .args(format_args!("request"))
+            .key_values(&fields)
+            .build();
+        let mut line = Vec::new();
+
+        write_json_line(&mut line, "now", &record).unwrap();
+
+        let parsed: Json = serde_json::from_slice(&line).unwrap();
+        let expected = serde_json::json!({
+            "time": "now", "level": "INFO", "message": "request", "module": "",
+            "count": 3, "share": 0.5, "name": "a \"b\"", "model": "gpt-4o"
+        });
+        assert_eq!(parsed, expected);
     }
 
     #[test]

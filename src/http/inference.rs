@@ -32,6 +32,7 @@ pub(super) async fn serve(
             .with_param(rejection.param)
     })?;
     let call = Call {
+        key: ModelKey::of(ask.model.as_str()),
         ask,
         body,
         headers: forwarded(request.headers()),

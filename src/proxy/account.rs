@@ -20,6 +20,9 @@ use crate::openai::usage::{self, Usage};
 /// nginx's status for a client that closed the connection; it is logged, never sent.
 const CLIENT_LEFT: u16 = 499;
 
+/// Bytes at the end of an answer that hold its usage if it comes last; the object takes up to 400.
+const USAGE_TAIL: usize = 1024;
+
 /// The open account of one client request.
 pub(super) struct Account {
     shared: Arc<Shared>,
@@ -50,7 +53,7 @@ impl Account {
             outbox,
             request_id: new_request_id(),
             endpoint: call.ask.endpoint,
-            key: ModelKey::of(call.ask.model.as_str()),
+            key: call.key.clone(),
             model: call.ask.model.clone(),
             client: call.client.clone(),
             started: Instant::now(),
@@ -137,9 +140,11 @@ impl Account {
         self.outbox.settle(lease, outcome);
     }
 
-    /// Ends the running attempt with a whole JSON answer.
+    /// Ends the running attempt with a whole JSON answer. Services write the usage last, so that is looked at first.
     pub(super) fn settle_answer(&mut self, body: &[u8]) {
-        self.settle_usage(usage::from_json(body));
+        let tail = body.get(body.len().saturating_sub(USAGE_TAIL)..);
+        let usage = tail.and_then(usage::from_tail);
+        self.settle_usage(usage.or_else(|| usage::from_json(body)));
     }
 
     /// Ends the running attempt with a complete answer; without usage the reservation stands.

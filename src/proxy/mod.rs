@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime};
 use actix::Addr;
 use actix_http::StatusCode;
 use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 use rustls::ClientConfig;
 use tokio::time::Instant;
@@ -41,6 +41,13 @@ use crate::error::{ApiError, Code};
 use crate::metrics::{Attempt, Metrics};
 use crate::openai::request::Ask;
 use crate::openai::sse::StreamError;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_PROXY_INSTANCE: HeaderName = HeaderName::from_static("x-proxy-instance");
+const X_PROXY_ATTEMPTS: HeaderName = HeaderName::from_static("x-proxy-attempts");
+/// The pool's quota, in the headers that clients know from OpenAI.
+const POOL_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit-tokens");
+const POOL_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining-tokens");
 
 /// What the worker threads share.
 pub struct Shared {
@@ -62,6 +69,8 @@ pub struct Shared {
 pub struct Call {
     /// Its fields that matter here.
     pub ask: Ask,
+    /// Its model as it is compared.
+    pub key: ModelKey,
     /// Its body as it came.
     pub body: Bytes,
     /// Those of its headers that may go up.
@@ -127,8 +136,7 @@ impl Proxy {
     /// Serves a request: the answer of an instance, or our own error.
     pub async fn serve(&self, call: Call) -> Result<HttpResponse, ApiError> {
         let mut account = Account::open(self.shared.clone(), self.outbox.clone(), &call);
-        let key = ModelKey::of(call.ask.model.as_str());
-        let want = weigh::want(&self.shared, &call, key).await;
+        let want = weigh::want(&self.shared, &call).await;
         account.weighed(want.prompt);
         let mut tried: Vec<InstanceId> = Vec::new();
         let mut last: Option<Last> = None;
@@ -166,8 +174,7 @@ impl Proxy {
         };
         account.hold(lease);
         let ask = &call.ask;
-        let key = ModelKey::of(ask.model.as_str());
-        let deployment = config.deployment(&key, &ask.model);
+        let deployment = config.deployment(&call.key, &ask.model);
         let asks_usage = ask.stream && !ask.wants_usage && config.api_version.knows_stream_usage();
         let body = ask.upstream_body(&call.body, target.model_in_body(&deployment), asks_usage);
         let sent_at = Instant::now();
@@ -187,26 +194,11 @@ impl Proxy {
             deadline: sent_at + self.shared.timeouts.first_byte,
             idle: self.shared.timeouts.idle,
         };
-        let head = Head::of(&answer, id);
+        let response = self.response(status, answer.headers(), id, &mut account);
         match relay::begin(answer, sorting).await {
-            Ok(begun) => Step::Done(self.succeed(account, head, begun)),
+            Ok(begun) => Step::Done(succeed(account, status, response, begun)),
             Err(Broken::Cut(no_answer)) => fail(account, no_answer),
             Err(Broken::Error(error)) => error_event(account, error),
-        }
-    }
-
-    /// Hands a good answer to the client.
-    fn succeed(&self, mut account: Account, head: Head, begun: Begun) -> HttpResponse {
-        account.begun(head.status);
-        let mut response = self.response(&head, &mut account);
-        match begun {
-            Begun::Whole(body) => {
-                account.settle_answer(&body);
-                account.close(head.status.as_u16());
-                response.body(body)
-            }
-            Begun::Long(long) => response.body(long.owed_by(account)),
-            Begun::Events(events) => response.body(events.owed_by(account)),
         }
     }
 
@@ -217,13 +209,13 @@ impl Proxy {
         answer: upstream::Answer,
         id: InstanceId,
     ) -> Step {
-        let head = Head::of(&answer, id);
+        let status = answer.status();
+        let head = answer.headers().clone();
         let body = match relay::error_body(answer, self.shared.timeouts.idle).await {
             Ok(body) => body,
             Err(no_answer) => return fail(account, no_answer),
         };
-        let status = head.status;
-        let verdict = verdict::judge(status, &head.headers, &body, SystemTime::now());
+        let verdict = verdict::judge(status, &head, &body, SystemTime::now());
         let summary = verdict::summary(status, &body);
         let mut asked_wait = None;
         let (kind, outcome) = match verdict {
@@ -231,7 +223,7 @@ impl Proxy {
                 // Azure may charge the prompt of a refused request, and bills it when a filter refuses.
                 account.settle_client_error();
                 account.begun(status);
-                let response = self.response(&head, &mut account).body(body);
+                let response = self.response(status, &head, id, &mut account).body(body);
                 account.close(status.as_u16());
                 return Step::Done(response);
             }
@@ -256,7 +248,7 @@ impl Proxy {
         account.settle(kind, outcome);
         let last = Last::Answer {
             status,
-            headers: head.headers,
+            headers: head,
             body,
             instance: id,
             wait: asked_wait,
@@ -265,33 +257,38 @@ impl Proxy {
     }
 
     /// Starts a response with the headers that every answer carries.
-    fn response(&self, head: &Head, account: &mut Account) -> actix_web::HttpResponseBuilder {
-        let mut response = HttpResponse::build(head.status);
-        let listed = headers::connection_listed(&head.headers);
-        for (name, value) in &head.headers {
+    fn response(
+        &self,
+        status: StatusCode,
+        from: &HeaderMap,
+        instance: InstanceId,
+        account: &mut Account,
+    ) -> HttpResponseBuilder {
+        let mut response = HttpResponse::build(status);
+        let listed = headers::connection_listed(from);
+        for (name, value) in from {
             if headers::is_relayed_down(name) && !listed.contains(name) {
                 response.append_header((name.clone(), value.clone()));
             }
         }
-        let given = head.headers.get("x-request-id");
-        match given.and_then(|id| id.to_str().ok()) {
-            Some(id) => account.known_as(id),
-            None => {
-                response.insert_header(("x-request-id", account.request_id()));
+        match from.get(&X_REQUEST_ID).map(HeaderValue::to_str) {
+            Some(Ok(id)) => account.known_as(id),
+            Some(Err(_)) | None => {
+                response.insert_header((X_REQUEST_ID, account.request_id()));
             }
         }
-        if let Some(config) = self.shared.instances.get(head.instance.0) {
-            response.insert_header(("x-proxy-instance", config.name.as_str()));
+        if let Some(target) = self.targets.get(instance.0) {
+            response.insert_header((X_PROXY_INSTANCE, target.name_value.clone()));
         }
-        response.insert_header(("x-proxy-attempts", account.attempts()));
-        for (name, value) in self.pool_headers(account.model_key()) {
-            response.insert_header((name, value));
-        }
+        response.insert_header((X_PROXY_ATTEMPTS, account.attempts()));
+        let (limit, free) = self.pool(account.model_key());
+        response.insert_header((POOL_LIMIT, limit.0));
+        response.insert_header((POOL_REMAINING, free.0));
         response
     }
 
-    /// Returns what the pool has for a model, in the headers that clients know from OpenAI.
-    fn pool_headers(&self, model: &ModelKey) -> [(HeaderName, HeaderValue); 2] {
+    /// Returns the limit of all instances that serve a model, and what is free of it.
+    fn pool(&self, model: &ModelKey) -> (Tokens, Tokens) {
         let mut limit = Tokens::ZERO;
         let mut free = Tokens::ZERO;
         for (config, gauge) in self.shared.instances.iter().zip(&self.shared.gauges) {
@@ -300,16 +297,7 @@ impl Proxy {
                 free = free + gauge.free();
             }
         }
-        [
-            (
-                HeaderName::from_static("x-ratelimit-limit-tokens"),
-                HeaderValue::from(limit.0),
-            ),
-            (
-                HeaderName::from_static("x-ratelimit-remaining-tokens"),
-                HeaderValue::from(free.0),
-            ),
-        ]
+        (limit, free)
     }
 
     fn give_up(
@@ -328,12 +316,7 @@ impl Proxy {
                 instance,
                 wait,
             }) => {
-                let head = Head {
-                    status,
-                    headers,
-                    instance,
-                };
-                let mut response = self.response(&head, &mut account);
+                let mut response = self.response(status, &headers, instance, &mut account);
                 if status == StatusCode::TOO_MANY_REQUESTS {
                     // The pool may be ready sooner than the instance that answered last.
                     let wait = soonest.into_iter().chain(wait).min();
@@ -359,29 +342,31 @@ impl Proxy {
     }
 }
 
-/// Status and headers of an answer, and who gave it.
-struct Head {
-    status: StatusCode,
-    headers: HeaderMap,
-    instance: InstanceId,
-}
-
-impl Head {
-    fn of(answer: &upstream::Answer, instance: InstanceId) -> Self {
-        Self {
-            status: answer.status(),
-            headers: answer.headers().clone(),
-            instance,
-        }
-    }
-}
-
 impl NoAnswer {
     fn broken(summary: &str) -> Self {
         Self {
             timed_out: false,
             summary: summary.to_owned(),
         }
+    }
+}
+
+/// Hands a good answer to the client.
+fn succeed(
+    mut account: Account,
+    status: StatusCode,
+    mut response: HttpResponseBuilder,
+    begun: Begun,
+) -> HttpResponse {
+    account.begun(status);
+    match begun {
+        Begun::Whole(body) => {
+            account.settle_answer(&body);
+            account.close(status.as_u16());
+            response.body(body)
+        }
+        Begun::Long(long) => response.body(long.owed_by(account)),
+        Begun::Events(events) => response.body(events.owed_by(account)),
     }
 }
 

@@ -3,7 +3,8 @@
 //! A request is sent once more, to the same instance, only when a pooled connection turned out to be closed; everything
 //! else is reported, and `proxy` decides. Bodies are left to `relay`.
 
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use actix_http::error::{ParseError, PayloadError};
 use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_http::{BoxedPayloadStream, StatusCode};
 use awc::error::{ConnectError, SendRequestError};
+use awc::http::Uri;
 use awc::{Client, ClientResponse, Connector};
 use bytes::Bytes;
 use rustls::ClientConfig;
@@ -25,19 +27,28 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Age after which a pooled connection is not used again, so that changed DNS entries are noticed.
 const LIFETIME: Duration = Duration::from_secs(300);
 
+const API_KEY: HeaderName = HeaderName::from_static("api-key");
+
 /// What we call ourselves to upstreams.
 const USER_AGENT: &str = concat!("azure-openai-proxy/", env!("CARGO_PKG_VERSION"));
 
 /// Where an instance is and how to enter: all that does not change from request to request.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Target {
     /// Base address in the form that awc gets: always `http`, with the port where TLS is to be spoken.
     base: String,
     /// `host:port` if TLS is to be spoken.
     tls_authority: Option<String>,
     api_key: HeaderValue,
+    /// Name of the instance, for the answer's headers.
+    pub(super) name_value: HeaderValue,
     version: ApiVersion,
+    /// Addresses that were asked for before: parsing one costs more than all else that a request asks of a target.
+    known: RefCell<HashMap<(Endpoint, Deployment), Uri>>,
 }
+
+/// Addresses remembered per instance; deployments may be invented by clients.
+const MOST_KNOWN: usize = 256;
 
 impl Target {
     /// Prepares the target of an instance; `None` if its key cannot be sent, which `config` has ruled out.
@@ -53,7 +64,9 @@ impl Target {
             base: format!("http://{authority}{path}"),
             tls_authority: (base.scheme() == "https").then_some(authority),
             api_key,
+            name_value: HeaderValue::from_str(config.name.as_str()).ok()?,
             version: config.api_version.clone(),
+            known: RefCell::default(),
         })
     }
 
@@ -63,6 +76,25 @@ impl Target {
             ApiVersion::V1 => Some(deployment),
             ApiVersion::Dated(_) => None,
         }
+    }
+
+    fn uri(&self, endpoint: Endpoint, deployment: &Deployment) -> Result<Uri, NoAnswer> {
+        let place = (endpoint, deployment.clone());
+        if let Some(uri) = self.known.borrow().get(&place) {
+            return Ok(uri.clone());
+        }
+        let uri: Uri = self
+            .url(endpoint, deployment)
+            .parse()
+            .map_err(|error| NoAnswer {
+                timed_out: false,
+                summary: format!("the address of the deployment cannot be formed: {error}"),
+            })?;
+        let mut known = self.known.borrow_mut();
+        if known.len() < MOST_KNOWN {
+            known.insert(place, uri.clone());
+        }
+        Ok(uri)
     }
 
     fn url(&self, endpoint: Endpoint, deployment: &Deployment) -> String {
@@ -148,11 +180,11 @@ impl Upstream {
         from_client: &HeaderMap,
         body: Bytes,
     ) -> Result<Answer, NoAnswer> {
-        let url = target.url(endpoint, deployment);
+        let uri = target.uri(endpoint, deployment)?;
         let mut resent = false;
         loop {
             let sent = self
-                .request(target, &url, from_client)
+                .request(target, &uri, from_client)
                 .send_body(body.clone());
             match sent.await {
                 Ok(answer) => return check_length(answer),
@@ -162,11 +194,11 @@ impl Upstream {
         }
     }
 
-    fn request(&self, target: &Target, url: &str, from_client: &HeaderMap) -> awc::ClientRequest {
+    fn request(&self, target: &Target, uri: &Uri, from_client: &HeaderMap) -> awc::ClientRequest {
         let mut request = self
             .client
-            .post(url)
-            .insert_header((HeaderName::from_static("api-key"), target.api_key.clone()))
+            .post(uri.clone())
+            .insert_header((API_KEY, target.api_key.clone()))
             // The usage must be readable, and what comes is passed on byte for byte.
             .insert_header((
                 header::ACCEPT_ENCODING,

@@ -21,9 +21,9 @@ const COUNT_INLINE_BYTES: usize = 8 * 1024;
 const LEGACY_DEFAULT_CAP: Tokens = Tokens(16);
 
 /// Says what a request needs.
-pub(super) async fn want(shared: &Shared, call: &Call, model: ModelKey) -> Want {
+pub(super) async fn want(shared: &Shared, call: &Call) -> Want {
     let output = output(call);
-    let free = most_free(shared, &model);
+    let free = most_free(shared, &call.key);
     let rough = tokens::rough(call.ask.endpoint, call.ask.model.as_str(), &call.body);
     let fits_well = rough.bound.is_some_and(|bound| {
         let most = bound + output.certain();
@@ -34,7 +34,7 @@ pub(super) async fn want(shared: &Shared, call: &Call, model: ModelKey) -> Want 
         false => count(call).await.unwrap_or(rough.estimate),
     };
     Want {
-        model,
+        model: call.key.clone(),
         prompt,
         output,
     }
