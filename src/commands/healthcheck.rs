@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::num::ParseIntError;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,14 +13,25 @@ use super::complain;
 /// A healthy proxy answers in under a millisecond.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Where the proxy listens unless `PORT` says otherwise.
+const DEFAULT_PORT: u16 = 3010;
+
 #[derive(Args)]
 pub(crate) struct Options {
     /// Address that the proxy listens on
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
     /// Port that the proxy listens on
-    #[arg(long, env = "PORT", default_value_t = 3010)]
+    #[arg(long, env = "PORT", default_value_t = DEFAULT_PORT, value_parser = port)]
     port: u16,
+}
+
+/// Reads a port as the configuration does: an empty text counts as unset.
+fn port(text: &str) -> Result<u16, ParseIntError> {
+    match text.trim() {
+        "" => Ok(DEFAULT_PORT),
+        number => number.parse(),
+    }
 }
 
 pub(crate) fn run(options: &Options) -> ExitCode {
@@ -47,4 +59,16 @@ fn ask(address: SocketAddr) -> std::io::Result<String> {
     stream.take(4_096).read_to_end(&mut answer)?;
     let text = String::from_utf8_lossy(&answer);
     Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_port_is_the_default_one() {
+        assert_eq!(port(""), Ok(3010));
+        assert_eq!(port(" 8080 "), Ok(8080));
+        assert!(port("http").is_err());
+    }
 }
