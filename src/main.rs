@@ -23,7 +23,7 @@ enum Command {
     Serve,
     /// Validate the configuration and print it, keys masked
     Check,
-    /// Print what requests on standard input, one JSON body a line, would reserve
+    /// Print the prompt tokens of requests on standard input, one JSON body a line
     Count(commands::count::Options),
     /// Run three simulated resources and the proxy in front of them, without any configuration
     Demo(commands::demo::Options),
