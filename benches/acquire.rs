@@ -1,5 +1,7 @@
 //! A lease and its settlement through the actors, asked from another thread as workers do: the cost of the round trip.
 
+#![expect(missing_docs, reason = "criterion's macros make public items")]
+
 use std::collections::HashMap;
 use std::sync::Arc;
 

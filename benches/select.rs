@@ -1,5 +1,7 @@
 //! One pick of each strategy among ten instances.
 
+#![expect(missing_docs, reason = "criterion's macros make public items")]
+
 use std::hint::black_box;
 
 use azure_openai_proxy::domain::{InstanceId, StrategyKind};

@@ -1,5 +1,7 @@
 //! The sliding window: one reservation with its settlement, on a window that is full of history.
 
+#![expect(missing_docs, reason = "criterion's macros make public items")]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
