@@ -33,6 +33,16 @@ pub const UNAUTHORIZED: Duration = Duration::from_secs(300);
 /// What others are told to wait while a probe is out: its answer comes soon or not at all.
 const PROBE_WAIT: Duration = Duration::from_secs(1);
 
+/// Returns how long an instance rests after a 429 that asks for `wait`.
+pub fn throttle_rest(wait: Option<Duration>) -> Duration {
+    wait.unwrap_or(THROTTLE_DEFAULT).min(THROTTLE_MOST)
+}
+
+/// Returns how long requests of a size stay away after a 429 for want of capacity that asks for `wait`.
+pub fn capacity_rest(wait: Option<Duration>) -> Duration {
+    parking::capacity_rest(wait)
+}
+
 /// Why an instance cools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -186,8 +196,7 @@ impl Health {
     /// Notes a 429 that closes the instance for `wait`, at most [`THROTTLE_MOST`].
     pub fn throttled(&mut self, now: Instant, pass: Pass, wait: Option<Duration>, summary: String) {
         self.note_error(summary);
-        let wait = wait.unwrap_or(THROTTLE_DEFAULT).min(THROTTLE_MOST);
-        self.cool(now, pass, Cause::Throttled, wait);
+        self.cool(now, pass, Cause::Throttled, throttle_rest(wait));
     }
 
     /// Notes a fault: a 5xx, a broken connection, a silence. The third in a row, or a failed probe, takes it out.

@@ -21,6 +21,11 @@ const NO_CAPACITY: Duration = Duration::from_secs(5);
 /// Longest time that a size stays away.
 const NO_CAPACITY_MOST: Duration = Duration::from_secs(60);
 
+/// How long a size stays away after an answer that asks for `wait`.
+pub(super) fn capacity_rest(wait: Option<Duration>) -> Duration {
+    wait.unwrap_or(NO_CAPACITY).min(NO_CAPACITY_MOST)
+}
+
 /// Models that are remembered.
 const MOST_MODELS: usize = 256;
 
@@ -100,14 +105,13 @@ impl Parking {
             }
             Some(_) | None => tokens,
         };
-        let wait = wait.unwrap_or(NO_CAPACITY).min(NO_CAPACITY_MOST);
         self.park(
             now,
             model,
             Spot {
                 reason: Reason::TooLargeNow,
                 from,
-                until: now + wait,
+                until: now + capacity_rest(wait),
                 times: 0,
             },
         );

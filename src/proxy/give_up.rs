@@ -2,11 +2,59 @@
 
 use std::time::Duration;
 
+use actix_http::StatusCode;
+use actix_http::header::HeaderMap;
+use bytes::Bytes;
+use tokio::time::Instant;
+
 use super::upstream::NoAnswer;
 use crate::actors::{Refusal, Unavailable};
 use crate::domain::{InstanceId, InstanceName, ModelName};
 use crate::error::{ApiError, Code};
 use crate::health::{Cause, Reason};
+
+/// What the instances that were tried came to.
+pub(super) enum Last {
+    /// An error answer that can be relayed.
+    Answer {
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Bytes,
+        instance: InstanceId,
+        /// When the first of those that were throttled may be asked again.
+        free_at: Option<Instant>,
+    },
+    /// Nothing that can be relayed.
+    Nothing(NoAnswer),
+}
+
+impl Last {
+    /// Adds what the next instance came to. A silence does not displace an answer, which tells the client more.
+    pub(super) fn followed_by(self, next: Self) -> Self {
+        match (self, next) {
+            (
+                Self::Answer {
+                    free_at: earlier, ..
+                },
+                Self::Answer {
+                    status,
+                    headers,
+                    body,
+                    instance,
+                    free_at,
+                },
+            ) => Self::Answer {
+                status,
+                headers,
+                body,
+                instance,
+                free_at: earlier.into_iter().chain(free_at).min(),
+            },
+            (answer @ Self::Answer { .. }, Self::Nothing(_)) => answer,
+            (Self::Nothing(_), next) => next,
+        }
+    }
+}
 
 /// Returns when the first instance may take the request.
 pub(super) fn soonest(unavailable: &Unavailable) -> Option<Duration> {

@@ -18,7 +18,7 @@ mod weigh;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use actix::Addr;
 use actix_http::StatusCode;
@@ -31,6 +31,7 @@ use tokio::time::Instant;
 pub use self::connector::{tls_config, tls_config_with};
 
 use self::account::Account;
+use self::give_up::Last;
 use self::relay::{Begun, Broken, Sorting};
 use self::upstream::{NoAnswer, Target, Upstream};
 use self::verdict::{Throttle, Verdict};
@@ -38,6 +39,7 @@ use crate::actors::{Gauge, Lease, Outbox, Outcome, Registry, Unavailable};
 use crate::config::{InstanceConfig, Timeouts};
 use crate::domain::{InstanceId, ModelKey, Tokens};
 use crate::error::{ApiError, Code};
+use crate::health;
 use crate::metrics::{Attempt, Metrics};
 use crate::openai::request::Ask;
 use crate::openai::sse::StreamError;
@@ -85,20 +87,6 @@ pub struct Proxy {
     outbox: Rc<Outbox>,
     targets: Vec<Target>,
     upstream: Upstream,
-}
-
-/// What the last instance that was tried came to.
-enum Last {
-    /// An error answer that can be relayed.
-    Answer {
-        status: StatusCode,
-        headers: HeaderMap,
-        body: Bytes,
-        instance: InstanceId,
-        wait: Option<Duration>,
-    },
-    /// Nothing that can be relayed.
-    Nothing(NoAnswer),
 }
 
 /// Where an attempt leaves the request.
@@ -149,7 +137,10 @@ impl Proxy {
                         Step::Done(response) => return Ok(response),
                         Step::Next(open, outcome) => {
                             account = *open;
-                            last = Some(outcome);
+                            last = Some(match last {
+                                Some(earlier) => earlier.followed_by(outcome),
+                                None => outcome,
+                            });
                         }
                     }
                 }
@@ -217,7 +208,7 @@ impl Proxy {
         };
         let verdict = verdict::judge(status, &head, &body, SystemTime::now());
         let summary = verdict::summary(status, &body);
-        let mut asked_wait = None;
+        let mut rest = None;
         let (kind, outcome) = match verdict {
             Verdict::Success | Verdict::Relay => {
                 // Azure may charge the prompt of a refused request, and bills it when a filter refuses.
@@ -231,11 +222,11 @@ impl Proxy {
                 kind: Throttle::Capacity,
                 wait,
             } => {
-                asked_wait = wait;
+                rest = Some(health::capacity_rest(wait));
                 (Attempt::NoCapacity, Outcome::NoCapacity { wait, summary })
             }
             Verdict::Throttled { wait, .. } => {
-                asked_wait = wait;
+                rest = Some(health::throttle_rest(wait));
                 (Attempt::Throttled, Outcome::Throttled { wait, summary })
             }
             Verdict::Fault => {
@@ -251,7 +242,7 @@ impl Proxy {
             headers: head,
             body,
             instance: id,
-            wait: asked_wait,
+            free_at: rest.map(|rest| Instant::now() + rest),
         };
         Step::Next(Box::new(account), last)
     }
@@ -314,12 +305,13 @@ impl Proxy {
                 headers,
                 body,
                 instance,
-                wait,
+                free_at,
             }) => {
                 let mut response = self.response(status, &headers, instance, &mut account);
                 if status == StatusCode::TOO_MANY_REQUESTS {
                     // The pool may be ready sooner than the instance that answered last.
-                    let wait = soonest.into_iter().chain(wait).min();
+                    let rest = free_at.map(|at| at.saturating_duration_since(Instant::now()));
+                    let wait = soonest.into_iter().chain(rest).min();
                     for (name, value) in wait.map(crate::error::retry_headers).into_iter().flatten()
                     {
                         response.insert_header((name, value));
