@@ -246,12 +246,17 @@ impl TestApp {
         }
     }
 
+    /// Waits until no request is out at an instance, and returns its status.
+    pub async fn settled(&self, position: usize) -> Value {
+        let is_free = |instance: &Value| instance["in_flight"] == 0;
+        self.wait_for(position, "the end of every lease", is_free)
+            .await
+    }
+
     /// Ends the test: no lease may be left open, no scripted answer unplayed.
     pub async fn finish(self) {
         for position in 0..self.sims.len() {
-            let is_free = |instance: &Value| instance["in_flight"] == 0;
-            self.wait_for(position, "the end of every lease", is_free)
-                .await;
+            self.settled(position).await;
         }
         for sim in &self.sims {
             assert_eq!(

@@ -9,5 +9,9 @@
     reason = "a test fails by panicking, and the harness measures real time"
 )]
 
+mod give_up;
 mod helpers;
+mod limits;
 mod relay;
+mod strategies;
+mod verdicts;
