@@ -1,7 +1,7 @@
 //! A proxy with its simulated resources, built as a user would configure it: by variables.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use awc::http::StatusCode;
@@ -9,10 +9,13 @@ use awc::http::header::HeaderMap;
 use azure_openai_proxy::app::App;
 use azure_openai_proxy::config;
 use azure_openai_proxy::domain::Tokens;
+use azure_openai_proxy::proxy;
 use azure_openai_proxy::simulator::{Resource, SimDeployment, Simulator};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use rustls::RootCertStore;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 /// What a test may wait for something that must happen soon.
 pub const SOON: Duration = Duration::from_secs(5);
@@ -21,6 +24,7 @@ pub const SOON: Duration = Duration::from_secs(5);
 pub struct Pool {
     vars: Vec<(String, String)>,
     resources: Vec<Resource>,
+    roots: RootCertStore,
 }
 
 /// A running proxy and the resources behind it.
@@ -57,6 +61,7 @@ pub fn pool() -> Pool {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .to_vec(),
         resources: Vec::new(),
+        roots: RootCertStore::empty(),
     }
 }
 
@@ -99,6 +104,12 @@ impl Pool {
         self
     }
 
+    /// Trusts upstreams with certificates of these authorities, and no others.
+    pub fn trusting(mut self, roots: RootCertStore) -> Self {
+        self.roots = roots;
+        self
+    }
+
     /// Starts the resources and the proxy.
     pub async fn start(mut self) -> TestApp {
         let names: Vec<String> = self.resources.iter().map(|r| r.name().to_owned()).collect();
@@ -123,7 +134,8 @@ impl Pool {
             sims.push(sim);
         }
         let config = config::from_vars(self.vars).expect("the variables are a configuration");
-        let app = App::build(config).unwrap();
+        let tls = proxy::tls_config_with(self.roots).unwrap();
+        let app = App::build_with_tls(config, tls).unwrap();
         let url = format!("http://{}", app.addrs()[0]);
         let handle = app.handle();
         actix_rt::spawn(app.run_until_stopped());
@@ -216,6 +228,29 @@ impl TestApp {
     pub async fn get(&self, path: &str) -> Answer {
         let sent = self.client.get(format!("{}{path}", self.url)).send();
         read(sent.await.unwrap()).await
+    }
+
+    /// Value of a series on the metrics page, zero if it is not there.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let page = self.get("/metrics").await;
+        let value = |line: &str| line.strip_prefix(series)?.trim().parse().ok();
+        page.text().lines().find_map(value).unwrap_or(0.0)
+    }
+
+    /// Waits until a series has this value.
+    pub async fn wait_for_metric(&self, series: &str, value: f64) {
+        let start = Instant::now();
+        loop {
+            let found = self.metric(series).await;
+            if found == value {
+                return;
+            }
+            assert!(
+                start.elapsed() < SOON,
+                "{series} is {found} and not {value}"
+            );
+            actix_rt::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// The status page.
