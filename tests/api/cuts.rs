@@ -73,7 +73,7 @@ fn assert_told(stream: &str, what: &str) {
         "{what}: {stream}"
     );
     assert_eq!(stream.matches("\"error\"").count(), 1, "{what}: {stream}");
-    assert!(!told.contains(&"[DONE]"), "{what}: {stream}");
+    assert!(!stream.contains("[DONE]"), "{what}: {stream}");
 }
 
 #[actix_web::test]

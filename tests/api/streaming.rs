@@ -121,6 +121,9 @@ async fn a_stream_arrives_byte_for_byte_however_it_is_cut_into_chunks() {
         format!("{text}{USAGE}{DONE}").replace('\n', "\r\n"),
         format!(": warming up\n\n{text}: keep-alive\n\nevent: x\nid: 7\n{USAGE}data:[DONE]\n\n"),
         format!("\n\n{text}\n{text}{USAGE}data:  [DONE] \n\n: bye\n\n"),
+        format!("{text}{USAGE}data: [DONE]\n"),
+        format!("{text}{USAGE}data: [DONE]"),
+        format!("{text}{USAGE}data: [DONE]\r\n"),
     ] {
         for chunks in chunkings(&stream) {
             app.sims[0].play([stream_of(&stream, chunks.clone())]);
@@ -130,7 +133,7 @@ async fn a_stream_arrives_byte_for_byte_however_it_is_cut_into_chunks() {
             assert_eq!(answer.text(), stream, "{chunks:?}");
         }
     }
-    let attempts = 4.0 * 11.0;
+    let attempts = 7.0 * 11.0;
     let answered = r#"aoai_proxy_attempts_total{instance="a",outcome="answered"}"#;
     app.wait_for_metric(answered, attempts).await;
     app.finish().await;

@@ -62,7 +62,12 @@ impl Events {
             let until = release.map_or(sorting.deadline, |at| at.min(sorting.deadline));
             match next(&mut events.answer, until).await {
                 Ok(Some(chunk)) => events.take(chunk),
-                Ok(None) => return Err(Broken::Cut(ended_early())),
+                Ok(None) => {
+                    events.take_last();
+                    if !events.seen.done {
+                        return Err(Broken::Cut(ended_early()));
+                    }
+                }
                 Err(no_answer) if no_answer.timed_out && release.is_some() => break,
                 Err(no_answer) => return Err(Broken::Cut(no_answer)),
             }
@@ -99,6 +104,15 @@ impl Events {
         self.queue(whole.slice(shown..));
     }
 
+    /// Takes what the end of the body left without a blank line: some services end right after `[DONE]`.
+    fn take_last(&mut self) {
+        let last = self.splitter.rest();
+        self.seen.done |= sse::read(&last) == Event::Done;
+        if self.seen.done {
+            self.queue(last);
+        }
+    }
+
     fn queue(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
             self.ready.push_back(bytes);
@@ -108,7 +122,7 @@ impl Events {
     /// Notes that the upstream will send no more; `cut` says why if that was no proper end.
     fn end(&mut self, cut: Option<String>) {
         self.has_ended = true;
-        let rest = self.splitter.rest();
+        self.take_last();
         let failure = match (&self.seen.error, cut) {
             _ if self.seen.done => None,
             (Some(error), _) => {
@@ -124,9 +138,6 @@ impl Events {
                 Some(summary)
             }
         };
-        if failure.is_none() {
-            self.queue(rest);
-        }
         self.settle(failure);
     }
 
@@ -155,7 +166,8 @@ impl Events {
 fn ended_early() -> NoAnswer {
     NoAnswer {
         timed_out: false,
-        summary: "the stream ended before its [DONE]".to_owned(),
+        // Without the mark itself: many clients take any line that contains it for the end.
+        summary: "the stream ended without its end mark".to_owned(),
     }
 }
 
