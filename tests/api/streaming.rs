@@ -263,3 +263,33 @@ async fn a_legacy_completion_streams_and_settles_as_chat_does() {
     assert!((1..22).contains(&used), "{used}");
     app.finish().await;
 }
+
+#[actix_web::test]
+async fn usage_that_was_told_counts_even_if_the_end_of_the_stream_is_missing() {
+    let upstream = ByHand::bind().await;
+    let app = upstream.pool(&[]).start().await;
+    let reasoned = USAGE.replace("\"completion_tokens\":5", "\"completion_tokens\":5000");
+    let last = delta("hi") + &reasoned;
+    let mut before = 0;
+    for client_stays in [true, false] {
+        let mut client = RawClient::chat(&app, &chat_stream("hello", 50_000)).await;
+        let mut line = upstream.request().await;
+
+        line.write(STREAM_HEAD).await;
+        line.chunk(&last).await;
+        client.read_until("hi").await;
+        match client_stays {
+            true => drop(line),
+            false => {
+                drop(client);
+                line.closed_by_proxy().await;
+            }
+        }
+
+        let settled = app.wait_for(0, "settlement", |i| i["in_flight"] == 0).await;
+        let after = settled["current_tpm"].as_u64().unwrap();
+        assert!((5_001..5_100).contains(&(after - before)), "{after}");
+        before = after;
+    }
+    app.finish().await;
+}

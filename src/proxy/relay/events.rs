@@ -14,6 +14,7 @@ use futures_util::Stream;
 use tokio::time::Instant;
 
 use super::{Broken, PREAMBLE, Silence, Sorting, next};
+use crate::domain::Tokens;
 use crate::error::stream_error_event;
 use crate::openai::sse::{self, Event, Splitter, StreamError, Streamed};
 use crate::openai::usage::Usage;
@@ -153,11 +154,11 @@ impl Events {
         let Some(mut account) = self.account.take() else {
             return;
         };
-        let streamed = self.seen.streamed.tokens();
+        let output = self.seen.output();
         match (failure, self.seen.usage) {
             (None, Some(usage)) => account.settle_usage(Some(usage)),
-            (None, None) => account.settle_streamed(streamed),
-            (Some(summary), _) => account.settle_cut(Some(streamed), summary),
+            (None, None) => account.settle_streamed(output),
+            (Some(summary), _) => account.settle_cut(Some(output), summary),
         }
         account.close(self.answer.status().as_u16());
     }
@@ -181,6 +182,12 @@ impl Seen {
     /// Says whether the client may be shown what has come.
     fn is_showable(&self) -> bool {
         self.content || self.done
+    }
+
+    /// Returns the output so far. Usage that was told counts even if the end is missing: hidden reasoning is part of it.
+    fn output(&self) -> Tokens {
+        self.usage
+            .map_or_else(|| self.streamed.tokens(), |usage| usage.output)
     }
 
     fn note(&mut self, event: &[u8]) -> Show {
@@ -250,8 +257,8 @@ impl Drop for Events {
             // A client that has read `[DONE]` may close before the last chunk of HTTP has gone out.
             match (self.seen.done, self.seen.usage) {
                 (true, Some(usage)) => account.settle_usage(Some(usage)),
-                (true, None) => account.settle_streamed(self.seen.streamed.tokens()),
-                (false, _) => account.settle_left(Some(self.seen.streamed.tokens())),
+                (true, None) => account.settle_streamed(self.seen.output()),
+                (false, _) => account.settle_left(Some(self.seen.output())),
             }
             if self.seen.done {
                 account.close(self.answer.status().as_u16());
