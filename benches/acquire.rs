@@ -1,6 +1,10 @@
 //! A lease and its settlement through the actors, asked from another thread as workers do: the cost of the round trip.
 
-#![expect(missing_docs, reason = "criterion's macros make public items")]
+#![expect(
+    missing_docs,
+    clippy::expect_used,
+    reason = "criterion's macros make public items, and a bench fails by panicking"
+)]
 
 use std::collections::HashMap;
 use std::sync::Arc;

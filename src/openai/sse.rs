@@ -123,8 +123,12 @@ pub enum Event {
 pub struct StreamError {
     /// `error.code`, or else `error.type`.
     pub code: String,
+    /// `error.type`.
+    pub kind: String,
     /// `error.message`.
     pub message: String,
+    /// The event's data as it came: what would have been the body of an error answer.
+    pub data: String,
 }
 
 #[derive(Deserialize)]
@@ -158,7 +162,7 @@ pub fn read(event: &[u8]) -> Event {
         return Event::Content;
     };
     if let Some(error) = chunk.error {
-        return Event::Error(stream_error(error));
+        return Event::Error(stream_error(error, data));
     }
     match chunk.choices {
         Some(choices) if choices.is_empty() => match usage::from_event(data) {
@@ -226,7 +230,7 @@ fn is_hollow(value: &serde_json::Value) -> bool {
     value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(|o| o.is_empty())
 }
 
-fn stream_error(error: &RawValue) -> StreamError {
+fn stream_error(error: &RawValue, data: &[u8]) -> StreamError {
     #[derive(Deserialize)]
     struct Fields {
         #[serde(default)]
@@ -241,22 +245,43 @@ fn stream_error(error: &RawValue) -> StreamError {
         serde_json::Value::Null => String::new(),
         other => other.to_string(),
     };
-    match serde_json::from_str::<Fields>(error.get()) {
-        Ok(fields) => {
-            let code = text(&fields.code);
-            StreamError {
-                code: if code.is_empty() {
-                    text(&fields.kind)
-                } else {
-                    code
-                },
-                message: text(&fields.message),
+    let data = String::from_utf8_lossy(data).into_owned();
+    let Ok(fields) = serde_json::from_str::<Fields>(error.get()) else {
+        return StreamError {
+            message: error.get().to_owned(),
+            data,
+            ..StreamError::default()
+        };
+    };
+    let (code, kind) = (text(&fields.code), text(&fields.kind));
+    StreamError {
+        code: if code.is_empty() { kind.clone() } else { code },
+        kind,
+        message: text(&fields.message),
+        data,
+    }
+}
+
+impl StreamError {
+    /// Returns the HTTP status that the error would have had before the stream began.
+    ///
+    /// The names are those of Azure's table for errors inside a stream; a code may also be the status itself.
+    pub fn status(&self) -> u16 {
+        for name in [self.code.as_str(), self.kind.as_str()] {
+            match name {
+                "too_many_requests" | "no_capacity" | "insufficient_quota" => return 429,
+                "user_error" | "invalid_request_error" | "content_filter" => return 400,
+                "forbidden" => return 403,
+                "server_error" => return 500,
+                limit if limit.starts_with("rate_limit") => return 429,
+                number => {
+                    if let Ok(status @ 400..=599) = number.parse() {
+                        return status;
+                    }
+                }
             }
         }
-        Err(_) => StreamError {
-            code: String::new(),
-            message: error.get().to_owned(),
-        },
+        500
     }
 }
 

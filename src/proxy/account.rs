@@ -28,6 +28,7 @@ pub(super) struct Account {
     shared: Arc<Shared>,
     outbox: Rc<Outbox>,
     request_id: String,
+    upstream_id: Option<String>,
     endpoint: Endpoint,
     model: ModelName,
     key: ModelKey,
@@ -52,6 +53,7 @@ impl Account {
             shared,
             outbox,
             request_id: new_request_id(),
+            upstream_id: None,
             endpoint: call.ask.endpoint,
             key: call.key.clone(),
             model: call.ask.model.clone(),
@@ -69,13 +71,14 @@ impl Account {
         }
     }
 
+    /// Returns the id that the client sees and the log names: the instance's if it gave one, else our own.
     pub(super) fn request_id(&self) -> &str {
-        &self.request_id
+        self.upstream_id.as_deref().unwrap_or(&self.request_id)
     }
 
-    /// Takes over the id that the instance gave, which the client will see and Azure's support can look up.
+    /// Takes over the id that the instance gave, which Azure's support can look up.
     pub(super) fn known_as(&mut self, request_id: &str) {
-        request_id.clone_into(&mut self.request_id);
+        self.upstream_id = Some(request_id.to_owned());
     }
 
     pub(super) fn model_key(&self) -> &ModelKey {
@@ -102,6 +105,7 @@ impl Account {
             self.shared.metrics.overhead(self.started.elapsed());
         }
         self.attempts += 1;
+        self.upstream_id = None;
         self.instance = Some(lease.id());
         self.reserved = lease.reserved();
         self.used = Tokens::ZERO;
@@ -193,11 +197,12 @@ impl Account {
 
     /// Closes the account of a request that gets our own error, and returns the error.
     pub(super) fn refuse(mut self, error: ApiError) -> ApiError {
+        self.upstream_id = None;
         let status = actix_web::ResponseError::status_code(&error).as_u16();
         let code = error.code().as_str();
-        log::debug!(request_id = self.request_id.as_str(), code, error:%; "request refused");
+        log::debug!(request_id = self.request_id(), code, error:%; "request refused");
         self.finish(status);
-        error.with_request(&self.request_id, self.attempts)
+        error.with_request(self.request_id(), self.attempts)
     }
 
     fn per_completion(&self, output: Tokens) -> Tokens {
@@ -212,7 +217,7 @@ impl Account {
         self.shared.metrics.ended(self.endpoint, status);
         let instance = self.instance.and_then(|id| self.shared.instances.get(id.0));
         log::info!(
-            request_id = self.request_id.as_str(),
+            request_id = self.request_id(),
             endpoint = self.endpoint.path(),
             model = self.model.as_str(),
             client = self.client.as_deref().unwrap_or("-"),

@@ -8,6 +8,7 @@
 
 mod account;
 mod connector;
+mod declined;
 mod give_up;
 pub mod headers;
 mod relay;
@@ -31,18 +32,16 @@ use tokio::time::Instant;
 pub use self::connector::{tls_config, tls_config_with};
 
 use self::account::Account;
+use self::declined::Declined;
 use self::give_up::Last;
 use self::relay::{Begun, Broken, Sorting};
 use self::upstream::{NoAnswer, Target, Upstream};
-use self::verdict::{Throttle, Verdict};
 use crate::actors::{Gauge, Lease, Outbox, Outcome, Registry, Unavailable};
 use crate::config::{InstanceConfig, Timeouts};
 use crate::domain::{InstanceId, ModelKey, Tokens};
 use crate::error::{ApiError, Code};
-use crate::health;
 use crate::metrics::{Attempt, Metrics};
 use crate::openai::request::Ask;
-use crate::openai::sse::StreamError;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_PROXY_INSTANCE: HeaderName = HeaderName::from_static("x-proxy-instance");
@@ -178,7 +177,10 @@ impl Proxy {
         };
         let status = answer.status();
         if !status.is_success() {
-            return self.refused(account, answer, id).await;
+            return match Declined::read(answer, self.shared.timeouts.idle).await {
+                Ok(declined) => self.declined(account, declined, id),
+                Err(no_answer) => fail(account, no_answer),
+            };
         }
         let sorting = Sorting {
             hides_usage: asks_usage,
@@ -189,60 +191,27 @@ impl Proxy {
         match relay::begin(answer, sorting).await {
             Ok(begun) => Step::Done(succeed(account, status, response, begun)),
             Err(Broken::Cut(no_answer)) => fail(account, no_answer),
-            Err(Broken::Error(error)) => error_event(account, error),
+            Err(Broken::Error(error)) => self.declined(account, Declined::in_stream(error), id),
         }
     }
 
     /// Judges an answer that is no success: settles the lease, and relays it or moves on.
-    async fn refused(
-        &self,
-        mut account: Account,
-        answer: upstream::Answer,
-        id: InstanceId,
-    ) -> Step {
-        let status = answer.status();
-        let head = answer.headers().clone();
-        let body = match relay::error_body(answer, self.shared.timeouts.idle).await {
-            Ok(body) => body,
-            Err(no_answer) => return fail(account, no_answer),
+    fn declined(&self, mut account: Account, declined: Declined, id: InstanceId) -> Step {
+        let Some(charge) = declined.judge(SystemTime::now()) else {
+            // Azure may charge the prompt of a refused request, and bills it when a filter refuses.
+            account.settle_client_error();
+            account.begun(declined.status);
+            let mut response = self.response(declined.status, &declined.headers, id, &mut account);
+            account.close(declined.status.as_u16());
+            return Step::Done(response.body(declined.body));
         };
-        let verdict = verdict::judge(status, &head, &body, SystemTime::now());
-        let summary = verdict::summary(status, &body);
-        let mut rest = None;
-        let (kind, outcome) = match verdict {
-            Verdict::Success | Verdict::Relay => {
-                // Azure may charge the prompt of a refused request, and bills it when a filter refuses.
-                account.settle_client_error();
-                account.begun(status);
-                let response = self.response(status, &head, id, &mut account).body(body);
-                account.close(status.as_u16());
-                return Step::Done(response);
-            }
-            Verdict::Throttled {
-                kind: Throttle::Capacity,
-                wait,
-            } => {
-                rest = Some(health::capacity_rest(wait));
-                (Attempt::NoCapacity, Outcome::NoCapacity { wait, summary })
-            }
-            Verdict::Throttled { wait, .. } => {
-                rest = Some(health::throttle_rest(wait));
-                (Attempt::Throttled, Outcome::Throttled { wait, summary })
-            }
-            Verdict::Fault => {
-                let used = Tokens::ZERO;
-                (Attempt::Fault, Outcome::Faulted { used, summary })
-            }
-            Verdict::Unauthorized => (Attempt::Unauthorized, Outcome::Unauthorized { summary }),
-            Verdict::NoDeployment => (Attempt::NoDeployment, Outcome::NoDeployment { summary }),
-        };
-        account.settle(kind, outcome);
+        account.settle(charge.attempt, charge.outcome);
         let last = Last::Answer {
-            status,
-            headers: head,
-            body,
+            status: declined.status,
+            headers: declined.headers,
+            body: declined.body,
             instance: id,
-            free_at: rest.map(|rest| Instant::now() + rest),
+            free_at: charge.rest.map(|rest| Instant::now() + rest),
         };
         Step::Next(Box::new(account), last)
     }
@@ -372,25 +341,4 @@ fn fail(mut account: Account, no_answer: NoAnswer) -> Step {
     };
     account.settle(kind, Outcome::Faulted { used, summary });
     Step::Next(Box::new(account), Last::Nothing(no_answer))
-}
-
-/// Ends an attempt whose stream began with an error: a status 200 that is none.
-fn error_event(mut account: Account, error: StreamError) -> Step {
-    let StreamError { code, message } = error;
-    let summary = format!("error in the stream: {code}: {message}");
-    let is_throttle =
-        ["429", "too_many_requests"].contains(&code.as_str()) || code.starts_with("rate_limit");
-    let (kind, outcome) = if code == "no_capacity" {
-        let (wait, summary) = (None, summary.clone());
-        (Attempt::NoCapacity, Outcome::NoCapacity { wait, summary })
-    } else if is_throttle {
-        let wait = retry_after::wait(&HeaderMap::new(), &message, SystemTime::now());
-        let summary = summary.clone();
-        (Attempt::Throttled, Outcome::Throttled { wait, summary })
-    } else {
-        let (used, summary) = (Tokens::ZERO, summary.clone());
-        (Attempt::Fault, Outcome::Faulted { used, summary })
-    };
-    account.settle(kind, outcome);
-    Step::Next(Box::new(account), Last::Nothing(NoAnswer::broken(&summary)))
 }

@@ -347,3 +347,37 @@ async fn every_refused_request_has_an_id_and_a_number_of_attempts() {
     is_our_error(&app.get(path).await, 405, "method_not_allowed", "0");
     app.finish().await;
 }
+
+#[actix_web::test]
+async fn streams_that_all_begin_with_a_throttling_error_end_as_a_429_that_says_when() {
+    let app = spawn_app(1).await;
+    let data = r#"{"error":{"code":"429","message":"Please retry after 7 seconds."}}"#;
+    let stream = Scripted::new(200, format!("data: {data}\n\n"));
+    app.sims[0].play([Play::Answer(
+        stream.header("content-type", "text/event-stream"),
+    )]);
+
+    let answer = app.chat(&chat_stream("hello", 50)).await;
+
+    assert_eq!((answer.status.as_u16(), answer.text()), (429, data));
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.header("retry-after"), Some("7"));
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn an_answer_never_carries_the_request_id_of_an_instance_that_failed_before() {
+    let app = spawn_app(1).await;
+    let torn = Scripted::new(200, "data: {\"choices\":[]}\n\n");
+    app.sims[0].play([Play::Answer(
+        torn.header("content-type", "text/event-stream")
+            .header("x-request-id", "of-the-torn-answer"),
+    )]);
+
+    let answer = app.chat(&chat_stream("hello", 50)).await;
+
+    assert_eq!(answer.status, 502);
+    let id = answer.header("x-request-id").unwrap();
+    assert!(id.starts_with("req_"), "{id}");
+    app.finish().await;
+}

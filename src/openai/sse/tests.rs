@@ -32,7 +32,9 @@ fn events_are_told_apart() {
     };
     let error = StreamError {
         code: "no_capacity".to_owned(),
+        kind: "too_many_requests".to_owned(),
         message: "busy".to_owned(),
+        data: ERROR.trim().trim_start_matches("data: ").to_owned(),
     };
     for (event, expected) in [
         (": ping\n\n", Event::Preamble),
@@ -92,6 +94,29 @@ fn an_error_without_code_or_object_is_still_an_error() {
 
     assert!(matches!(read(flat), Event::Error(error) if error.message.contains("it broke")));
     assert!(matches!(read(typed), Event::Error(error) if error.code == "server_error"));
+}
+
+#[test]
+fn an_error_has_the_status_that_it_would_have_had_before_the_stream() {
+    for (code, kind, status) in [
+        ("no_capacity", "too_many_requests", 429),
+        ("rate_limit_exceeded", "", 429),
+        ("429", "", 429),
+        ("", "server_error", 500),
+        ("whatever", "server_error", 500),
+        ("content_filter", "", 400),
+        ("", "user_error", 400),
+        ("", "forbidden", 403),
+        ("", "", 500),
+        ("200", "", 500),
+    ] {
+        let error = StreamError {
+            code: code.to_owned(),
+            kind: kind.to_owned(),
+            ..StreamError::default()
+        };
+        assert_eq!(error.status(), status, "{code} {kind}");
+    }
 }
 
 #[test]

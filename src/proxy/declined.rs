@@ -1,0 +1,99 @@
+//! An answer that is no success, whether its status says so or the first event of its stream: what it means for the
+//! instance that gave it. What is then done with the request is left to `proxy`.
+
+use std::time::{Duration, SystemTime};
+
+use actix_http::StatusCode;
+use actix_http::header::{self, HeaderMap, HeaderValue};
+use bytes::Bytes;
+
+use super::relay;
+use super::upstream::{Answer, NoAnswer};
+use super::verdict::{self, Throttle, Verdict};
+use crate::actors::Outcome;
+use crate::domain::Tokens;
+use crate::health;
+use crate::metrics::Attempt;
+use crate::openai::sse::StreamError;
+
+/// A whole error answer.
+pub(super) struct Declined {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    /// It came as an event, under a status of success.
+    is_event: bool,
+}
+
+/// What an error answer is charged to the instance.
+pub(super) struct Charge {
+    pub(super) attempt: Attempt,
+    pub(super) outcome: Outcome,
+    /// How long the instance rests, if it was throttled.
+    pub(super) rest: Option<Duration>,
+}
+
+impl Declined {
+    /// Reads the rest of an error answer.
+    pub(super) async fn read(answer: Answer, idle: Duration) -> Result<Self, NoAnswer> {
+        let status = answer.status();
+        let headers = answer.headers().clone();
+        let body = relay::error_body(answer, idle).await?;
+        Ok(Self {
+            status,
+            headers,
+            body,
+            is_event: false,
+        })
+    }
+
+    /// Turns the error that a stream began with into the answer that it would have been.
+    pub(super) fn in_stream(error: StreamError) -> Self {
+        let status = StatusCode::from_u16(error.status());
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        Self {
+            status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            headers,
+            body: error.data.into(),
+            is_event: true,
+        }
+    }
+
+    /// Says what the instance is charged with; `None` if the error is the client's own and must be relayed.
+    pub(super) fn judge(&self, now: SystemTime) -> Option<Charge> {
+        let mut summary = verdict::summary(self.status, &self.body);
+        if self.is_event {
+            summary = format!("error in the stream: {summary}");
+        }
+        let mut rest = None;
+        let (attempt, outcome) = match verdict::judge(self.status, &self.headers, &self.body, now) {
+            Verdict::Success | Verdict::Relay => return None,
+            Verdict::Throttled {
+                kind: Throttle::Capacity,
+                wait,
+            } => {
+                rest = Some(health::capacity_rest(wait));
+                (Attempt::NoCapacity, Outcome::NoCapacity { wait, summary })
+            }
+            Verdict::Throttled { wait, .. } => {
+                rest = Some(health::throttle_rest(wait));
+                (Attempt::Throttled, Outcome::Throttled { wait, summary })
+            }
+            Verdict::Fault => {
+                let used = Tokens::ZERO;
+                (Attempt::Fault, Outcome::Faulted { used, summary })
+            }
+            Verdict::Unauthorized => (Attempt::Unauthorized, Outcome::Unauthorized { summary }),
+            Verdict::NoDeployment => (Attempt::NoDeployment, Outcome::NoDeployment { summary }),
+        };
+        Some(Charge {
+            attempt,
+            outcome,
+            rest,
+        })
+    }
+}
