@@ -3,6 +3,10 @@
 //! Counts are those of `encode_ordinary`: the names of special tokens in a text are text. Work is linear in the text and
 //! cannot panic, because the crate never sees more than [`CHUNK_BYTES`] at once: it overflows its stack, and unwraps
 //! that, on about a million spaces. Long texts are cut where no token can reach across, so the count stays the same.
+//!
+//! Measured with tiktoken-rs 0.12.1 (resident memory above that of an empty process, system allocator): o200k 46 MB
+//! and 0.2 to 0.5 s to load, cl100k 24 MB and 0.1 to 0.2 s. So a table is loaded only when a model needs it. The crate
+//! `tiktoken` 4.1 counts the recordings the same in 24 and 8 MB; bpe-openai 0.3 takes 66 and 30 MB.
 
 use std::sync::OnceLock;
 

@@ -57,6 +57,16 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// Counts the value and all values inside it.
+    pub(super) fn count_values(&self) -> usize {
+        let inside: usize = match self {
+            Self::List(items) => items.iter().map(Json::count_values).sum(),
+            Self::Object(entries) => entries.iter().map(|(_, value)| value.count_values()).sum(),
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::Text(_) => 0,
+        };
+        1 + inside
+    }
+
     /// Returns the entries of an object; of anything else, none.
     pub(super) fn entries(&self) -> &[(Cow<'a, str>, Json<'a>)] {
         match self {

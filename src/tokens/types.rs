@@ -13,19 +13,36 @@ use super::model::{Generation, Model};
 const MAX_REFERENCE_DEPTH: u32 = 12;
 /// Bytes of text after which no more references are followed; far above what real tools need.
 const MAX_REFERRING_BYTES: usize = 256 * 1024;
-/// Entries of referenced schemas that are looked at before no more references are followed.
-const MAX_REFERRED_ENTRIES: usize = 100_000;
+/// Values inside referenced schemas that are passed before no more references are followed.
+const MAX_REFERRED_VALUES: usize = 200_000;
 
 /// Writes types.
 pub(super) struct Writer<'t, 'b> {
     text: &'t mut String,
     root: &'b Json<'b>,
     /// What references point to, by name.
-    definitions: HashMap<&'b str, &'b Json<'b>>,
+    definitions: HashMap<&'b str, Definition<'b>>,
     /// Newer models are told the limits of numbers.
     shows_limits: bool,
     reference_depth: u32,
-    referred_entries: usize,
+    referred_values: usize,
+}
+
+/// A schema that others refer to.
+#[derive(Clone, Copy)]
+struct Definition<'b> {
+    schema: &'b Json<'b>,
+    /// How many values it holds.
+    values: usize,
+}
+
+impl<'b> Definition<'b> {
+    fn new(schema: &'b Json<'b>) -> Self {
+        Self {
+            schema,
+            values: schema.count_values(),
+        }
+    }
 }
 
 /// Writes a text as comment lines; the text and each of its lines are trimmed.
@@ -83,11 +100,11 @@ impl<'t, 'b> Writer<'t, 'b> {
             root,
             definitions: definitions
                 .flat_map(Json::entries)
-                .map(|(name, schema)| (name.as_ref(), schema))
+                .map(|(name, schema)| (name.as_ref(), Definition::new(schema)))
                 .collect(),
             shows_limits: model.generation == Generation::Gpt5,
             reference_depth: 0,
-            referred_entries: 0,
+            referred_values: 0,
         }
     }
 
@@ -107,18 +124,20 @@ impl<'t, 'b> Writer<'t, 'b> {
             return schema;
         };
         let is_exhausted =
-            self.text.len() > MAX_REFERRING_BYTES || self.referred_entries > MAX_REFERRED_ENTRIES;
+            self.text.len() > MAX_REFERRING_BYTES || self.referred_values > MAX_REFERRED_VALUES;
         if is_exhausted || self.reference_depth >= MAX_REFERENCE_DEPTH {
             return &Json::Null;
         }
-        let target = match reference.rsplit('/').next() {
-            Some("#") => Some(self.root),
+        let definition = match reference.rsplit('/').next() {
+            Some("#") => Some(Definition::new(self.root)),
             Some(name) => self.definitions.get(name).copied(),
             None => None,
         };
-        let target = target.unwrap_or(&Json::Null);
-        self.referred_entries += 1 + target.entries().len();
-        target
+        let Some(Definition { schema, values }) = definition else {
+            return &Json::Null;
+        };
+        self.referred_values += values;
+        schema
     }
 
     /// Writes an object with its properties.
