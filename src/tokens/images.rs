@@ -247,3 +247,6 @@ fn jpeg(picture: Base64<'_>) -> Option<Size> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ pub(super) fn count(model: &Model, body: &Json<'_>) -> u64 {
     }
     total += count_format(model, body);
     match tools::render(model, body) {
-        // What is less than the text itself is less than its heading, so this never saturates.
+        // The heading of the block alone is more than what is saved, so this never saturates.
         Some(block) => (total + model.encoding.count(&block) + choice(model, body))
             .saturating_sub(saved_by_tools(model)),
         None => total,
