@@ -18,6 +18,7 @@ mod leaks;
 mod limits;
 mod raw;
 mod relay;
+mod story;
 mod strategies;
 mod streaming;
 mod tls;
