@@ -99,6 +99,20 @@ async fn a_dropped_lease_keeps_its_tokens_but_frees_its_place() {
 }
 
 #[actix::test]
+async fn a_panic_settles_what_it_held() {
+    let registry = launch(&[instance("a", 1, 1_000)]);
+    let lease = acquire(&registry, want(100, 200), &[]).await.unwrap();
+
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _held = lease;
+        panic!("on purpose");
+    }));
+
+    assert!(panicked.is_err());
+    assert_eq!(view(&registry, 0).await.in_flight, 0);
+}
+
+#[actix::test]
 async fn an_asker_that_leaves_before_the_answer_leaks_nothing() {
     let registry = launch(&[instance("a", 1, 1_000)]);
     let ask = registry.send(Acquire {
