@@ -17,7 +17,7 @@ pids=()
 trap 'kill "${pids[@]}" 2>/dev/null; wait; rm -rf "$scratch"' EXIT
 
 cat >"$scratch/nginx.conf" <<EOF
-worker_processes 2; daemon off; pid $scratch/nginx.pid; error_log stderr warn;
+worker_processes 2; daemon off; pid $scratch/nginx.pid; error_log stderr crit;
 events { worker_connections 8192; }
 http {
   access_log off; client_max_body_size 64m;
