@@ -1,4 +1,72 @@
 //! Azure OpenAI Proxy: one OpenAI-compatible endpoint in front of many Azure OpenAI resources.
+//!
+//! # Layers
+//!
+//! Imports go downwards only; `tests/layers.rs` holds the sources to it.
+//!
+//! ```text
+//! 5  main                        the command line: serve, check, count, demo, simulate, healthcheck
+//! 4  app                         the only wiring: configuration -> actors -> server
+//! 3  http -> proxy               thin handlers -> the attempt loop, upstream client, verdict, relay
+//! 2  actors   metrics   error    shared state; what is counted; our own errors
+//! 1  routing  window  health  output_average  tokens  openai      pure: no actix, no environment, no clock
+//! 0  domain   config   telemetry
+//! ```
+//!
+//! `simulator` stands beside them: a simulated Azure OpenAI resource for tests, `demo` and `simulate`. Nothing in the
+//! layers imports it.
+//!
+//! # The life of a request
+//!
+//! 1. `http::inference` checks the client's key, reads the body and lets [`openai::request::Ask`] find what matters in
+//!    it. The bytes stay as they came; only `model` and `stream_options` are ever edited, where Azure needs it.
+//! 2. `proxy::weigh` says how many tokens to reserve: an estimate from the bytes while that is safe, else a count by
+//!    [`tokens`].
+//! 3. [`proxy::Proxy::serve`] asks the Registry for a [`Lease`](actors::Lease). The Registry filters the instances that
+//!    serve the model and were not tried yet, [`routing`] orders them, and the first that can reserve does.
+//! 4. `proxy::upstream` sends the request. [`proxy::verdict`] judges an answer that is no success: relay it, or settle
+//!    the lease and go back to 3. Each instance is tried once at most.
+//! 5. `proxy::relay` holds a good answer until it is one (a whole JSON body, the first content of a stream), since until
+//!    then a failure costs only a move to the next instance. Then bytes pass through as they come.
+//! 6. `proxy::account`, which has travelled with the request into the body, settles the lease to the real usage, counts
+//!    the request and writes its log line: once, on every path out, a client that leaves and a panic included.
+//!
+//! # The actors and what they say
+//!
+//! | message | from -> to | what for | reply |
+//! |---|---|---|---|
+//! | `Acquire` | Outbox -> Registry | a lease for `want`, not from those `tried`; brings settlements | `Result<Lease, Unavailable>` |
+//! | `Reserve` | Registry -> Instance | tokens and the breaker's pass | `Result<Lease, Refusal>` |
+//! | `Settlements` | Outbox -> Registry | those for which no `Acquire` came within 2 ms | none |
+//! | `Settle` | Registry -> Instance; Lease, from `Drop` | what became of a reservation | none |
+//! | `Confirm` | Lease -> Instance | a probe was answered well, before its answer has ended | none |
+//! | `Snapshot` | http, tests -> Registry | the state of all instances | `Vec<InstanceView>` |
+//! | `Describe` | Registry -> Instance | the state of one | `InstanceView` |
+//!
+//! An Instance owns its [`window`], its [`health`] and its errors, and nobody else changes them: N parallel requests can
+//! never be admitted past a limit. Its handlers read the clock once and leave decisions to the pure modules, where
+//! cooldowns and windows are deadlines compared with `now`. A `Lease` is RAII: whoever holds it owes a settlement.
+//!
+//! All actors share one arbiter. There an instance answers in about a microsecond and its answer is never stale, so the
+//! Registry keeps no copy of states, and there is no message by which instances would report theirs. What others need
+//! at no cost (load, free tokens) is published in the atomics of a [`Gauge`](actors::Gauge): hints, not decisions.
+//! `Confirm` exists because a stream may last minutes, and a cured instance should not wait for the end of its probe.
+//! Waking the actors' thread costs more than all that it does for a request. So the [`Outbox`](actors::Outbox) of a
+//! worker keeps settlements for its next `Acquire`: one cross-thread round trip per attempt is all. Bytes never enter a
+//! mailbox.
+//!
+//! # Where to look
+//!
+//! | concern | place |
+//! |---|---|
+//! | variables, their checks, the table of `check` | [`config`]; only `config::raw` reads the environment |
+//! | what our own errors say | [`error`], the only writer of error JSON; `proxy::give_up` for "nothing available" |
+//! | limits, settlement | [`window`], `actors::instance` |
+//! | 429s, faults, cooldowns, probes | [`proxy::verdict`], [`proxy::retry_after`], [`health`] |
+//! | headers that pass | [`proxy::headers`] |
+//! | TLS, stale connections | `proxy::connector`; with `proxy::upstream` the only ones that speak awc |
+//! | streams: event ends, usage, `[DONE]`, cuts | [`openai::sse`], `proxy::relay` |
+//! | log lines and metrics | `proxy::account`, [`telemetry`], [`metrics`] |
 
 pub mod actors;
 pub mod app;
