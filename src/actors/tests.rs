@@ -1,3 +1,5 @@
+//! Registry, instances and leases together on a paused clock: admission, settlement, selection.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Cooldowns, probes and parking on invented clocks.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! The order in which each strategy picks.
+
 use std::collections::HashMap;
 
 use super::*;

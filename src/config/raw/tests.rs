@@ -1,3 +1,5 @@
+//! The real environment over `.env`, and what cannot be read of either.
+
 use std::os::unix::ffi::OsStringExt;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Streams cut at any byte, and what their events mean.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! The list of instances, and which variable belongs to whom.
+
 use super::*;
 
 /// Key, base and version for an instance.

@@ -1,3 +1,5 @@
+//! Keys: what can be sent, and that none is ever shown.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Model maps, `_MODELS` and the catalog.
+
 use super::*;
 
 fn names(config: &Config) -> Vec<&str> {
