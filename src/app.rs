@@ -1,7 +1,11 @@
 //! The wiring: from a configuration to a server that listens. The only place that knows all layers.
 
+use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::dev::{Server, ServerHandle};
@@ -34,7 +38,7 @@ pub enum StartError {
         /// `HOST` and `PORT`.
         address: SocketAddr,
         /// What the system says.
-        cause: std::io::Error,
+        cause: io::Error,
     },
     /// TLS cannot be set up.
     #[error("cannot set up TLS: {0}")]
@@ -106,11 +110,27 @@ impl App {
         self.server.handle()
     }
 
+    /// Lets clients in and takes over the signals that stop the server.
+    ///
+    /// Until then the port only queues clients, and a SIGTERM kills the process.
+    ///
+    /// # Errors
+    /// If the server cannot start its threads.
+    pub async fn start(&mut self) -> io::Result<()> {
+        // The server does both when it is first polled, at once.
+        poll_fn(|cx| match Pin::new(&mut self.server).poll(cx) {
+            Poll::Pending => Poll::Ready(Ok(())),
+            Poll::Ready(Ok(())) => Poll::Ready(Err(io::Error::other("the server has stopped"))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        })
+        .await
+    }
+
     /// Serves until SIGTERM (open answers may finish) or SIGINT.
     ///
     /// # Errors
     /// If the server itself breaks.
-    pub async fn run_until_stopped(self) -> std::io::Result<()> {
+    pub async fn run_until_stopped(self) -> io::Result<()> {
         self.server.await
     }
 }

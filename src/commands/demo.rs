@@ -40,7 +40,8 @@ async fn demo(port: u16) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Ok(config) => config,
         Err(problems) => return Ok(refuse(&problems)),
     };
-    let app = App::build(config)?;
+    let mut app = App::build(config)?;
+    app.start().await?;
     if let Some(address) = app.addrs().first() {
         introduce(address.port(), &simulators);
     }
@@ -108,11 +109,14 @@ Stop with Ctrl-C.
     ));
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-pub(crate) async fn interrupted() -> std::io::Result<()> {
+/// Takes over Ctrl-C and SIGTERM, and returns what waits for one of them.
+pub(crate) fn interruption() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        done = tokio::signal::ctrl_c() => done,
-        _ = terminate.recv() => Ok(()),
-    }
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }

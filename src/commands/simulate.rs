@@ -56,6 +56,7 @@ pub(crate) fn run(mut options: Options) -> ExitCode {
         }
     }
     let served = actix_rt::System::new().block_on(async move {
+        let interruption = super::demo::interruption()?;
         let simulator = Simulator::start(resource, (options.host, options.port)).await?;
         say(format!(
             "a simulated Azure OpenAI resource is listening on {}",
@@ -68,7 +69,8 @@ pub(crate) fn run(mut options: Options) -> ExitCode {
         for deployment in &options.deployments {
             say(format!("deployment: {deployment}"));
         }
-        super::demo::interrupted().await
+        interruption.await;
+        Ok::<(), std::io::Error>(())
     });
     match served {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,6 +9,7 @@
 )]
 
 mod bodies;
+mod command_line;
 mod connections;
 mod cuts;
 mod disconnects;

@@ -1,0 +1,192 @@
+//! `serve`: its start, its log and its end.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use azure_openai_proxy::simulator::{Answer, Chunking, Pace, Play, Resource, Simulator};
+use serde_json::{Value, json};
+
+use super::process::*;
+use crate::helpers::*;
+
+/// Starts a resource that takes the key of [`sound`].
+async fn upstream() -> Simulator {
+    let resource: Resource = resource("primary", 1_000_000).key(KEY);
+    Simulator::start(resource, ([127, 0, 0, 1].into(), 0))
+        .await
+        .unwrap()
+}
+
+#[test]
+fn a_taken_port_is_a_clear_error() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let mut vars = sound("https://res.openai.azure.com");
+    vars.retain(|(name, _)| *name != "PORT");
+    vars.push(("PORT", port.clone()));
+
+    let ended = run(&["serve"], &vars);
+
+    assert_eq!(ended.code, Some(1));
+    let address = format!("cannot listen on 127.0.0.1:{port}");
+    assert!(ended.stderr.contains(&address), "{}", ended.stderr);
+}
+
+#[actix_web::test]
+async fn sigterm_lets_an_open_stream_finish_and_takes_no_new_request() {
+    let sim = upstream().await;
+    sim.play([Play::Slow(Pace {
+        first_byte: Duration::ZERO,
+        per_chunk: Duration::from_millis(80),
+    })]);
+    let mut proxy = Running::start(Folder::new(), &["serve"], &sound(&sim.url()));
+    let url = proxy.url().await;
+    let request = client().post(format!("{url}/v1/chat/completions"));
+    let opened = request.send_json(&chat_stream("Hello", 20)).await.unwrap();
+
+    proxy.terminate();
+    eventually("the end of listening", || is_closed(&url)).await;
+    let is_open = sim.counters().answered == 0;
+    let answer = read(opened).await;
+
+    assert!(
+        is_open,
+        "the stream was over before the signal had an effect"
+    );
+    assert_eq!(events(answer.text()).last(), Some(&"[DONE]"));
+    assert_eq!(proxy.ended().await.code(), Some(0));
+    assert!(
+        proxy.lines().iter().any(|line| line.contains("stopped")),
+        "{:#?}",
+        proxy.lines()
+    );
+}
+
+#[actix_web::test]
+async fn without_open_requests_sigterm_stops_at_once() {
+    let mut proxy = Running::start(Folder::new(), &[], &sound("http://127.0.0.1:9"));
+    proxy.url().await;
+
+    proxy.terminate();
+
+    assert_eq!(proxy.ended().await.code(), Some(0));
+}
+
+/// Serves one good, one failed and one refused request at the most talkative level, and returns the log.
+async fn log_of_three_requests(format: &str) -> Vec<String> {
+    let sim = upstream().await;
+    let mut vars = sound(&sim.url());
+    vars.push(("LOG_FORMAT", format.to_owned()));
+    vars.push(("LOG_LEVEL", "trace".to_owned()));
+    vars.push(("PROXY_API_KEYS", "team:client-key-of-the-team".to_owned()));
+    let mut proxy = Running::start(Folder::new(), &["serve"], &vars);
+    let url = format!("{}/v1/chat/completions", proxy.url().await);
+    let body = json!({"choices": [{"message": {"content": "completion-text"}}], "usage": {"total_tokens": 7}});
+    let whole = Answer::new(200, body.to_string()).chunks(Chunking::Whole);
+    sim.play([Play::Answer(whole), Play::access_denied()]);
+    for (key, status) in [
+        ("client-key-of-the-team", 200),
+        ("client-key-of-the-team", 401),
+        ("stolen-client-key", 401),
+    ] {
+        let request = client().post(&url).insert_header(("api-key", key));
+        let answer = read(request.send_json(&chat("prompt-text", 50)).await.unwrap()).await;
+        assert_eq!(answer.status, status);
+    }
+    proxy.terminate();
+    proxy.ended().await;
+    let lines = proxy.lines();
+    for secret in [KEY, "client-key", "prompt-text", "completion-text"] {
+        assert!(
+            !lines.iter().any(|line| line.contains(secret)),
+            "{secret} in {lines:#?}"
+        );
+    }
+    lines
+}
+
+#[actix_web::test]
+async fn the_log_for_machines_is_one_object_a_line_with_what_a_request_came_to() {
+    let lines = log_of_three_requests("json").await;
+
+    let objects: Vec<Value> = lines
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for object in &objects {
+        for field in ["time", "level", "message", "module"] {
+            assert!(object[field].is_string(), "{field} in {object}");
+        }
+    }
+    let requests: Vec<&Value> = objects
+        .iter()
+        .filter(|o| o["message"] == "request")
+        .collect();
+    assert_eq!(requests.len(), 2, "{lines:#?}");
+    let first = requests[0];
+    assert_eq!(first["level"], "INFO");
+    assert!(
+        first["request_id"]
+            .as_str()
+            .is_some_and(|id| id.starts_with("req_")),
+        "{first}"
+    );
+    for (field, value) in [
+        ("model", json!("gpt-4o")),
+        ("instance", json!("primary")),
+        ("client", json!("team")),
+        ("attempts", json!(1)),
+        ("status", json!(200)),
+        ("used", json!(7)),
+        ("endpoint", json!("chat/completions")),
+    ] {
+        assert_eq!(first[field], value, "{field} in {first}");
+    }
+    assert!(
+        first["reserved"]
+            .as_u64()
+            .is_some_and(|reserved| reserved > 50),
+        "{first}"
+    );
+    let (first_byte, whole) = (
+        first["ttfb_ms"].as_f64().unwrap(),
+        first["duration_ms"].as_f64().unwrap(),
+    );
+    assert!(
+        0.0 < first_byte && first_byte <= whole && whole < 5_000.0,
+        "{first}"
+    );
+    assert_eq!(
+        (&requests[1]["status"], &requests[1]["used"]),
+        (&json!(401), &json!(0))
+    );
+}
+
+#[actix_web::test]
+async fn the_log_for_people_says_the_same() {
+    let lines = log_of_three_requests("text").await;
+
+    let request = lines
+        .iter()
+        .find(|line| line.contains(" request request_id="))
+        .unwrap();
+    for part in [
+        "INFO",
+        "model=gpt-4o",
+        "instance=primary",
+        "attempts=1",
+        "status=200",
+        "used=7",
+        "ttfb_ms=",
+    ] {
+        assert!(request.contains(part), "{part} in {request}");
+    }
+    let cause = lines
+        .iter()
+        .find(|line| line.contains("out of service"))
+        .unwrap();
+    assert!(
+        cause.contains("ERROR") && cause.contains("instance=primary"),
+        "{cause}"
+    );
+}

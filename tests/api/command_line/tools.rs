@@ -1,0 +1,206 @@
+//! The subcommands that end by themselves: `check`, `count`, `healthcheck`; and how a bad configuration is refused.
+
+use std::net::TcpListener;
+
+use serde_json::json;
+
+use super::process::*;
+use crate::helpers::*;
+
+#[test]
+fn check_prints_the_configuration_with_masked_keys() {
+    let mut vars = sound("https://res.openai.azure.com");
+    vars.push(("PROXY_API_KEYS", "team:client-key-of-the-team".to_owned()));
+    vars.push(("MODEL_MAP_GPT4o", "my-gpt-4o".to_owned()));
+
+    let ended = run(&["check"], &vars);
+
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    for part in [
+        "failover",
+        "primary",
+        "https://res.openai.azure.com",
+        "my-gpt-4o",
+        "****cdef",
+        "****team",
+    ] {
+        assert!(ended.stdout.contains(part), "{part} in\n{}", ended.stdout);
+    }
+    for key in [KEY, "client-key"] {
+        assert!(!ended.stdout.contains(key), "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn every_problem_of_a_configuration_is_reported_at_once_and_no_key_is_shown() {
+    let vars = [
+        ("AZURE_INSTANCES", "primary,backup".to_owned()),
+        ("AZURE_ROUTING_STRATEGY", "fastest".to_owned()),
+        ("AZURE_INSTANCE_PRIMARY_API_KEY", format!("{KEY}\n")),
+        (
+            "AZURE_INSTANCE_PRIMARY_API_BASE",
+            "res.openai.azure.com".to_owned(),
+        ),
+        ("AZURE_INSTANCE_PRIMARY_MAX_TPN", "1000".to_owned()),
+        ("PORT", "port".to_owned()),
+        ("PROXY_API_KEYS", "short".to_owned()),
+        ("USE_REDIS_RATE_LIMITER", "perhaps".to_owned()),
+        ("LOG_LEVEL", "loud".to_owned()),
+    ];
+    for command in ["check", "serve"] {
+        let ended = run(&[command], &vars);
+
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (Some(2), ""),
+            "{command}"
+        );
+        for part in [
+            "AZURE_ROUTING_STRATEGY",
+            "fastest",
+            "AZURE_INSTANCE_PRIMARY_API_KEY",
+            "AZURE_INSTANCE_PRIMARY_API_BASE",
+            "AZURE_INSTANCE_PRIMARY_MAX_TPN",
+            "AZURE_INSTANCE_BACKUP_API_KEY",
+            "AZURE_INSTANCE_BACKUP_API_BASE",
+            "PORT",
+            "PROXY_API_KEYS",
+            "USE_REDIS_RATE_LIMITER",
+            "LOG_LEVEL",
+            "loud",
+        ] {
+            assert!(ended.stderr.contains(part), "{part} in\n{}", ended.stderr);
+        }
+        assert!(!ended.stderr.contains(&KEY[..8]), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("short"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn without_any_setting_the_first_step_is_told() {
+    let ended = run(&[], &[]);
+
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("AZURE_INSTANCES"), "{}", ended.stderr);
+}
+
+#[test]
+fn settings_of_a_file_count_and_the_environment_wins_over_them() {
+    let folder = Folder::new();
+    let lines: Vec<String> = sound("https://from-the-file.test")
+        .into_iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    folder.write(".env", &lines.join("\n"));
+    let over = [
+        ("AZURE_ROUTING_STRATEGY", "weighted".to_owned()),
+        ("PORT", "4711".to_owned()),
+    ];
+
+    let ended = run_with_input(&folder, &["check"], &over, "");
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for part in ["https://from-the-file.test", "weighted", "127.0.0.1:4711"] {
+        assert!(ended.stdout.contains(part), "{part} in\n{}", ended.stdout);
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_refused_and_not_ignored() {
+    for (name, value) in UNSUPPORTED {
+        let mut vars = sound("https://res.openai.azure.com");
+        vars.push((name, value.to_owned()));
+
+        let ended = run(&["check"], &vars);
+
+        assert_eq!(ended.code, Some(2), "{name}");
+        assert!(ended.stderr.contains(name), "{name} in\n{}", ended.stderr);
+    }
+}
+
+/// Documented variables whose feature does not exist yet.
+const UNSUPPORTED: [(&str, &str); 3] = [
+    ("USE_REDIS_RATE_LIMITER", "true"),
+    ("QUEUE_TIMEOUT_SECS", "5"),
+    ("AZURE_INSTANCE_PRIMARY_MAX_TPM_GPT4o", "1000"),
+];
+
+#[test]
+fn an_unknown_subcommand_is_explained() {
+    let ended = run(&["server"], &[]);
+
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("serve"), "{}", ended.stderr);
+}
+
+#[test]
+fn count_prints_the_tokens_of_each_line_and_names_a_bad_one() {
+    let good = chat("Hello there", 10).to_string();
+    let folder = Folder::new();
+
+    let ended = run_with_input(&folder, &["count"], &[], &format!("{good}\n\n{good}\n"));
+
+    // Two words, a role, and the six of the frame around a message and the answer.
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(lines, ["9", "9"]);
+
+    let ended = run_with_input(
+        &folder,
+        &["count"],
+        &[],
+        &format!("{good}\n{{\"messages\": []}}\n{good}\nnonsense\n"),
+    );
+
+    assert_eq!(ended.code, Some(2));
+    assert_eq!(ended.stdout.lines().count(), 2);
+    for part in ["line 2: ", "model", "line 4: "] {
+        assert!(ended.stderr.contains(part), "{part} in\n{}", ended.stderr);
+    }
+}
+
+#[test]
+fn count_knows_the_other_endpoints() {
+    let folder = Folder::new();
+    let body = json!({"model": "text-embedding-3-small", "input": [[1, 2, 3], [4]]}).to_string();
+
+    let ended = run_with_input(&folder, &["count", "--endpoint", "embeddings"], &[], &body);
+
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (Some(0), "4\n"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[actix_web::test]
+async fn healthcheck_succeeds_in_front_of_a_proxy_and_fails_in_front_of_nothing() {
+    let app = spawn_app(1).await;
+    let port = app.url.rsplit(':').next().unwrap().to_owned();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let free = nobody.local_addr().unwrap().port().to_string();
+    drop(nobody);
+
+    // The proxy of this test starts on this thread, which must not be blocked.
+    let checks = move || {
+        let healthy = run(&["healthcheck", "--port", &port], &[]);
+        let by_variable = run(&["healthcheck"], &[("PORT", port)]);
+        (
+            healthy,
+            by_variable,
+            run(&["healthcheck", "--port", &free], &[]),
+        )
+    };
+    let (healthy, by_variable, missing) = actix_web::web::block(checks).await.unwrap();
+
+    assert_eq!((healthy.code, healthy.stderr.as_str()), (Some(0), ""));
+    assert_eq!(by_variable.code, Some(0));
+    assert_eq!(missing.code, Some(1));
+    assert!(
+        missing.stderr.contains("does not answer"),
+        "{}",
+        missing.stderr
+    );
+    app.finish().await;
+}
