@@ -19,6 +19,7 @@ mod leaks;
 mod limits;
 mod raw;
 mod relay;
+mod replay;
 mod story;
 mod strategies;
 mod streaming;
