@@ -150,11 +150,18 @@ impl Pool {
 
 /// A client that neither times out nor follows nor asks for compression.
 pub fn client() -> awc::Client {
-    awc::Client::builder()
+    client_with(None)
+}
+
+fn client_with(header: Option<(&str, &str)>) -> awc::Client {
+    let builder = awc::Client::builder()
         .timeout(Duration::from_secs(60))
         .disable_redirects()
-        .connector(awc::Connector::new().limit(0))
-        .finish()
+        .connector(awc::Connector::new().limit(0));
+    match header {
+        Some(header) => builder.add_default_header(header).finish(),
+        None => builder.finish(),
+    }
 }
 
 /// A chat request of a few prompt tokens with an output limit.
@@ -199,6 +206,12 @@ impl Answer {
 }
 
 impl TestApp {
+    /// Sends this header with every request, such as a client key.
+    pub fn with_header(mut self, header: (&str, &str)) -> Self {
+        self.client = client_with(Some(header));
+        self
+    }
+
     /// Posts JSON and reads the whole answer.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.post_bytes(path, serde_json::to_vec(body).unwrap())

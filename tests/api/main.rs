@@ -20,6 +20,7 @@ mod limits;
 mod raw;
 mod relay;
 mod replay;
+mod status;
 mod story;
 mod strategies;
 mod streaming;
