@@ -35,9 +35,9 @@
 //!
 //! | message | from -> to | what for | reply |
 //! |---|---|---|---|
-//! | `Acquire` | Outbox -> Registry | a lease for `want`, not from those `tried`; brings settlements | `Result<Lease, Unavailable>` |
+//! | `Acquire` | Outbox -> Registry | a lease for `want`, not from those `tried` | `Result<Lease, Unavailable>` |
 //! | `Reserve` | Registry -> Instance | tokens and the breaker's pass | `Result<Lease, Refusal>` |
-//! | `Settlements` | Outbox -> Registry | those for which no `Acquire` came within 2 ms | none |
+//! | `Settlements` | Outbox -> Registry | what a worker owes, ahead of its next `Acquire` or after 2 ms | none |
 //! | `Settle` | Registry -> Instance; Lease, from `Drop` | what became of a reservation | none |
 //! | `Confirm` | Lease -> Instance | a probe was answered well, before its answer has ended | none |
 //! | `Snapshot` | http, tests -> Registry | the state of all instances | `Vec<InstanceView>` |

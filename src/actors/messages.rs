@@ -50,12 +50,10 @@ pub struct Acquire {
     pub want: Want,
     /// Instances that failed this request already.
     pub tried: Vec<InstanceId>,
-    /// What other requests of the same worker owe, on the way.
-    pub settlements: Settlements,
 }
 
 /// What requests of one worker owe to the instances. Each settles exactly one lease.
-#[derive(Message, Debug, Default)]
+#[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub struct Settlements(pub(super) Vec<Settlement>);
 

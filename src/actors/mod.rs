@@ -1,7 +1,7 @@
 //! The state that requests share: one `Registry`, one `Instance` per Azure resource, and the `Lease` between them.
 //!
 //! ```text
-//! Outbox --Acquire, Settlements--> Registry --Settle, Reserve--> Instance    one cross-thread round trip a request
+//! Outbox --Settlements, Acquire--> Registry --Settle, Reserve--> Instance    one cross-thread round trip a request
 //! Outbox <------------------------ Lease -----------------------/
 //! Lease --Settle (do_send, from Drop)----> Instance    a request that ended without saying how
 //! Lease --Confirm (do_send, probes only)-> Instance    a probe was answered, others may come
@@ -19,8 +19,7 @@ mod registry;
 pub use instance::{Gauge, Instance};
 pub use lease::Lease;
 pub use messages::{
-    Acquire, Describe, InstanceView, Outcome, Output, Refusal, Settlements, Snapshot, Unavailable,
-    Want,
+    Acquire, Describe, InstanceView, Outcome, Output, Refusal, Snapshot, Unavailable, Want,
 };
 pub use outbox::Outbox;
 pub use registry::Registry;

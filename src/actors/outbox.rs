@@ -1,8 +1,10 @@
 //! The settlements of one worker thread, on their way to the instances.
 //!
 //! Waking the actors' thread costs more than all that it does for a request. A settlement therefore waits for the next
-//! request of its worker and travels with that `Acquire`; when none comes within [`LONGEST_WAIT`], all that wait are
-//! sent together. Until then the tokens are still counted as reserved, which is the safe side.
+//! request of its worker and goes just ahead of that `Acquire`, at one waking for both; when none comes within
+//! [`LONGEST_WAIT`], all that wait are sent together. Until then the tokens are still counted as reserved, which is the
+//! safe side. It is no part of the `Acquire`: actix drops a message unread once nobody waits for its answer, and a
+//! client that leaves would take the settlements of others along.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -55,12 +57,9 @@ impl Outbox {
         want: Want,
         tried: Vec<InstanceId>,
     ) -> Result<Result<Lease, Unavailable>, MailboxError> {
-        let settlements = Settlements(self.waiting.take());
-        let acquire = Acquire {
-            want,
-            tried,
-            settlements,
-        };
+        // First, so that what they free is there for this request: mailboxes keep the order.
+        self.flush();
+        let acquire = Acquire { want, tried };
         self.registry.send(acquire).timeout(PATIENCE).await
     }
 

@@ -65,9 +65,11 @@ impl Registry {
     }
 }
 
-impl Registry {
-    fn settle(&self, settlements: Settlements) {
-        for settlement in settlements.0 {
+impl Handler<Settlements> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, msg: Settlements, _: &mut Self::Context) {
+        for settlement in msg.0 {
             if let Some(member) = self.members.get(settlement.instance.0) {
                 member.addr.do_send(Settle {
                     reservation: settlement.reservation,
@@ -75,14 +77,6 @@ impl Registry {
                 });
             }
         }
-    }
-}
-
-impl Handler<Settlements> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, msg: Settlements, _: &mut Self::Context) {
-        self.settle(msg);
     }
 }
 
@@ -97,9 +91,7 @@ impl Actor for Registry {
 impl Handler<Acquire> for Registry {
     type Result = ResponseFuture<Result<Lease, Unavailable>>;
 
-    fn handle(&mut self, mut msg: Acquire, _: &mut Self::Context) -> Self::Result {
-        // First, so that what they free is there for this request: mailboxes keep the order.
-        self.settle(std::mem::take(&mut msg.settlements));
+    fn handle(&mut self, msg: Acquire, _: &mut Self::Context) -> Self::Result {
         let members = self.members.clone();
         let router = self.router.clone();
         Box::pin(async move { acquire(&members, &router, msg).await })

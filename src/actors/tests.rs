@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 use super::*;
@@ -45,13 +46,7 @@ async fn acquire(
     tried: &[usize],
 ) -> Result<Lease, Unavailable> {
     let tried = tried.iter().copied().map(InstanceId).collect();
-    let settlements = Settlements::default();
-    let acquire = Acquire {
-        want,
-        tried,
-        settlements,
-    };
-    registry.send(acquire).await.unwrap()
+    registry.send(Acquire { want, tried }).await.unwrap()
 }
 
 async fn view(registry: &Addr<Registry>, position: usize) -> InstanceView {
@@ -120,7 +115,6 @@ async fn an_asker_that_leaves_before_the_answer_leaks_nothing() {
     let ask = registry.send(Acquire {
         want: want(10, 10),
         tried: Vec::new(),
-        settlements: Settlements::default(),
     });
 
     drop(ask);
@@ -332,6 +326,20 @@ async fn a_settlement_travels_with_the_next_request_and_frees_its_tokens_for_it(
     let next = outbox.acquire(want(900, 0), Vec::new()).await.unwrap();
 
     assert_eq!(next.unwrap().reserved(), Tokens(900));
+}
+
+#[actix::test]
+async fn an_asker_that_leaves_takes_no_settlement_of_others_along() {
+    let registry = launch(&[instance("a", 1, 1_000)]);
+    let outbox = Outbox::new(registry.clone());
+    let lease = outbox.acquire(want(900, 0), Vec::new()).await.unwrap();
+    outbox.settle(lease.unwrap(), answered(100));
+
+    let next = outbox.acquire(want(10, 0), Vec::new()).now_or_never();
+
+    assert!(next.is_none(), "it was answered before it could leave");
+    let view = view(&registry, 0).await;
+    assert_eq!((view.used, view.in_flight), (Tokens(100), 0));
 }
 
 #[actix::test]
