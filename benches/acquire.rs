@@ -12,7 +12,7 @@ use std::sync::Arc;
 use actix::Arbiter;
 use azure_openai_proxy::actors::{Outbox, Outcome, Output, Registry, Want};
 use azure_openai_proxy::config::{ApiVersion, InstanceConfig};
-use azure_openai_proxy::domain::{InstanceName, ModelKey, Secret, StrategyKind, Tokens};
+use azure_openai_proxy::domain::{InstanceName, ModelKey, ModelName, Secret, StrategyKind, Tokens};
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::future::join_all;
 
@@ -47,6 +47,7 @@ fn acquire(c: &mut Criterion) {
     let ask = || async {
         let want = Want {
             model: ModelKey::of("gpt-4o"),
+            name: ModelName::new("gpt-4o"),
             prompt: Tokens(100),
             output: Output::Capped(Tokens(100)),
         };

@@ -26,6 +26,8 @@ pub enum Code {
     MethodNotAllowed,
     /// The request body exceeds `MAX_BODY_BYTES`.
     RequestTooLarge,
+    /// The request body stopped coming.
+    RequestTimeout,
     /// No instance can take the request now.
     NoCapacityAvailable,
     /// The request exceeds every instance's limit.
@@ -62,6 +64,11 @@ impl Code {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "invalid_request_error",
                 "request_too_large",
+            ),
+            Self::RequestTimeout => (
+                StatusCode::REQUEST_TIMEOUT,
+                "invalid_request_error",
+                "request_timeout",
             ),
             Self::NoCapacityAvailable => (
                 StatusCode::TOO_MANY_REQUESTS,
@@ -138,6 +145,11 @@ impl ApiError {
     pub fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
         self.retry_after = wait;
         self
+    }
+
+    /// Returns the id of the request that it answers.
+    pub fn request_id(&self) -> &str {
+        &self.request_id
     }
 
     /// Returns the table entry.

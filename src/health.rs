@@ -2,14 +2,14 @@
 //!
 //! A breaker in three states. Serving lets everything through; cooling lets nothing through until a deadline; after the
 //! deadline exactly one request goes as a probe, and its fate decides. Cooldowns are deadlines compared with `now`, not
-//! timers. What one deployment caused (a missing deployment, no capacity for a size) parks that model only.
+//! timers. What one deployment caused (a missing deployment, no capacity for a size) parks that deployment only.
 //! How many tokens fit is left to `window`, what an answer means to `proxy::verdict`.
 
 mod parking;
 
 use std::time::{Duration, Instant};
 
-use crate::domain::{ModelKey, Tokens};
+use crate::domain::{Deployment, Tokens};
 use parking::Parking;
 
 /// Cooldown after a 429 that names no time.
@@ -30,8 +30,12 @@ pub const FAULT_MOST: Duration = Duration::from_secs(60);
 /// Cooldown after a refused key: only an operator can mend it, yet role changes take up to five minutes on Azure.
 pub const UNAUTHORIZED: Duration = Duration::from_secs(300);
 
-/// What others are told to wait while a probe is out: its answer comes soon or not at all.
-const PROBE_WAIT: Duration = Duration::from_secs(1);
+/// How long a probe after throttling keeps others away. An answer that is not a stream may take minutes to come, and a
+/// service that throttles says so at once: after this long without a refusal the next request may go as well.
+pub const THROTTLE_PROBE: Duration = Duration::from_secs(2);
+
+/// How long a probe after faults keeps others away: a silence is one of the faults, and must not swallow many requests.
+pub const FAULT_PROBE: Duration = Duration::from_secs(30);
 
 /// Returns how long an instance rests after a 429 that asks for `wait`.
 pub fn throttle_rest(wait: Option<Duration>) -> Duration {
@@ -81,7 +85,7 @@ pub enum Reason {
     Cooling(Cause),
     /// One probe is out and decides.
     Probing,
-    /// The deployment of this model does not exist there.
+    /// The deployment does not exist there.
     Missing,
     /// The service had no capacity for a request of this size.
     TooLargeNow,
@@ -111,7 +115,8 @@ enum State {
     Cooling {
         cause: Cause,
         until: Instant,
-        probing: bool,
+        /// When the newest probe went out, if its fate is open.
+        probing: Option<Instant>,
     },
 }
 
@@ -140,8 +145,13 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Says whether a request of `tokens` for `model` may go there at `now`.
-    pub fn check(&self, now: Instant, model: &ModelKey, tokens: Tokens) -> Result<(), Closed> {
+    /// Says whether a request of `tokens` for a deployment may go there at `now`.
+    pub fn check(
+        &self,
+        now: Instant,
+        deployment: &Deployment,
+        tokens: Tokens,
+    ) -> Result<(), Closed> {
         if let State::Cooling {
             cause,
             until,
@@ -154,22 +164,23 @@ impl Health {
                     wait: until - now,
                 });
             }
-            if probing {
+            let lapse = probing.map(|since| since + probe_time(cause));
+            if let Some(lapse) = lapse.filter(|lapse| now < *lapse) {
                 return Err(Closed {
                     reason: Reason::Probing,
-                    wait: PROBE_WAIT,
+                    wait: lapse - now,
                 });
             }
         }
-        self.parking.check(now, model, tokens)
+        self.parking.check(now, deployment, tokens)
     }
 
     /// Lets a request through that [`Health::check`] allowed; after a cooldown it is the probe.
-    pub fn admit(&mut self) -> Pass {
+    pub fn admit(&mut self, now: Instant) -> Pass {
         let probe = match &mut self.state {
             State::Serving => false,
             State::Cooling { probing, .. } => {
-                *probing = true;
+                *probing = Some(now);
                 true
             }
         };
@@ -177,8 +188,8 @@ impl Health {
     }
 
     /// Notes an answer. Only a probe ends a cooldown: others were out before it began.
-    pub fn answered(&mut self, pass: Pass, model: &ModelKey) {
-        self.parking.answered(model);
+    pub fn answered(&mut self, pass: Pass, deployment: &Deployment) {
+        self.parking.answered(deployment);
         match self.state {
             State::Serving => {
                 self.faults_in_row = 0;
@@ -221,26 +232,26 @@ impl Health {
         self.cool(now, pass, Cause::Unauthorized, UNAUTHORIZED);
     }
 
-    /// Notes that the deployment of `model` does not exist: only that model is parked.
-    pub fn missing(&mut self, now: Instant, pass: Pass, model: &ModelKey, summary: String) {
+    /// Notes that the deployment does not exist: only that one is parked.
+    pub fn missing(&mut self, now: Instant, pass: Pass, deployment: &Deployment, summary: String) {
         self.note_error(summary);
         self.release_probe(pass);
-        self.parking.missing(now, model);
+        self.parking.missing(now, deployment);
     }
 
-    /// Notes that the service had no capacity for `tokens` of `model`: requests of that size stay away shortly.
+    /// Notes that the service had no capacity for `tokens`: requests of that size stay away shortly.
     pub fn no_capacity(
         &mut self,
         now: Instant,
         pass: Pass,
-        model: &ModelKey,
+        deployment: &Deployment,
         tokens: Tokens,
         wait: Option<Duration>,
         summary: String,
     ) {
         self.note_error(summary);
         self.release_probe(pass);
-        self.parking.no_capacity(now, model, tokens, wait);
+        self.parking.no_capacity(now, deployment, tokens, wait);
     }
 
     /// Notes that the request ended without telling anything about the instance, for instance by a client that left.
@@ -303,22 +314,33 @@ impl Health {
                     *running = cause;
                     *end = until;
                 }
-                *probing &= !pass.probe;
+                if pass.probe {
+                    *probing = None;
+                }
             }
             State::Serving => {
                 self.state = State::Cooling {
                     cause,
                     until,
-                    probing: false,
+                    probing: None,
                 };
             }
         }
     }
 
     fn release_probe(&mut self, pass: Pass) {
-        if let State::Cooling { probing, .. } = &mut self.state {
-            *probing &= !pass.probe;
+        if let State::Cooling { probing, .. } = &mut self.state
+            && pass.probe
+        {
+            *probing = None;
         }
+    }
+}
+
+fn probe_time(cause: Cause) -> Duration {
+    match cause {
+        Cause::Throttled => THROTTLE_PROBE,
+        Cause::Faulty | Cause::Unauthorized => FAULT_PROBE,
     }
 }
 

@@ -186,6 +186,11 @@ impl Metrics {
     /// Notes that a client request ended; 499 stands for a client that left.
     pub fn ended(&self, endpoint: Endpoint, status: u16) {
         self.in_flight.dec();
+        self.refused(endpoint, status);
+    }
+
+    /// Notes a request that was refused before it began, for instance for its key.
+    pub fn refused(&self, endpoint: Endpoint, status: u16) {
         let status = status.to_string();
         self.requests
             .with_label_values(&[endpoint.path(), &status])

@@ -4,7 +4,7 @@
 //! Nothing else changes that state, so concurrent requests can never be admitted past the limit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -29,6 +29,7 @@ pub struct Gauge {
     used: AtomicU64,
     limit: Tokens,
     in_flight: AtomicU32,
+    is_open: AtomicBool,
 }
 
 impl Gauge {
@@ -38,11 +39,15 @@ impl Gauge {
             used: AtomicU64::new(0),
             limit,
             in_flight: AtomicU32::new(0),
+            is_open: AtomicBool::new(true),
         }
     }
 
-    /// Returns the tokens that are about free.
+    /// Returns the tokens that are about free; none while the instance cools.
     pub fn free(&self) -> Tokens {
+        if !self.is_open.load(Ordering::Relaxed) {
+            return Tokens::ZERO;
+        }
         self.limit.less(Tokens(self.used.load(Ordering::Relaxed)))
     }
 
@@ -98,9 +103,11 @@ impl Instance {
     }
 
     fn reserve(&mut self, now: Instant, want: &Want) -> Result<Reservation, Refusal> {
+        let deployment = self.config.deployment(&want.model, &want.name);
+        let deployment = deployment.ok_or(Refusal::NotServed)?;
         let tokens = self.tokens(want);
         self.health
-            .check(now, &want.model, tokens)
+            .check(now, &deployment, tokens)
             .map_err(Refusal::Closed)?;
         let mark = self
             .window
@@ -112,7 +119,8 @@ impl Instance {
             tokens,
             mark,
             model: want.model.clone(),
-            pass: self.health.admit(),
+            deployment,
+            pass: self.health.admit(now),
             guessed: matches!(want.output, Output::Expected { .. }),
         })
     }
@@ -141,18 +149,18 @@ impl Instance {
 
     fn note(&mut self, now: Instant, reservation: &Reservation, outcome: Outcome) {
         let pass = reservation.pass;
-        let model = &reservation.model;
+        let deployment = &reservation.deployment;
         let health = &mut self.health;
         match outcome {
-            Outcome::Answered { .. } => health.answered(pass, model),
+            Outcome::Answered { .. } => health.answered(pass, deployment),
             Outcome::Throttled { wait, summary } => health.throttled(now, pass, wait, summary),
             Outcome::NoCapacity { wait, summary } => {
-                health.no_capacity(now, pass, model, reservation.tokens, wait, summary);
+                health.no_capacity(now, pass, deployment, reservation.tokens, wait, summary);
             }
             Outcome::Faulted { summary, .. } => health.faulted(now, pass, summary),
             Outcome::Unauthorized { summary } => health.unauthorized(now, pass, summary),
-            Outcome::NoDeployment { summary } => health.missing(now, pass, model, summary),
-            Outcome::Abandoned { .. } => health.abandoned(pass),
+            Outcome::NoDeployment { summary } => health.missing(now, pass, deployment, summary),
+            Outcome::Refused { .. } | Outcome::Abandoned { .. } => health.abandoned(pass),
         }
     }
 
@@ -177,6 +185,8 @@ impl Instance {
         self.gauge
             .in_flight
             .store(self.in_flight, Ordering::Relaxed);
+        let is_open = self.health.cooldown(now).is_none();
+        self.gauge.is_open.store(is_open, Ordering::Relaxed);
     }
 
     fn view(&mut self, now: Instant) -> InstanceView {
@@ -207,7 +217,7 @@ impl Instance {
 fn charge(outcome: &Outcome, reserved: Tokens) -> Tokens {
     match outcome {
         Outcome::Answered { used, .. } | Outcome::Abandoned { used } => used.unwrap_or(reserved),
-        Outcome::Faulted { used, .. } => *used,
+        Outcome::Faulted { used, .. } | Outcome::Refused { used } => *used,
         Outcome::Throttled { .. }
         | Outcome::NoCapacity { .. }
         | Outcome::Unauthorized { .. }
@@ -260,7 +270,7 @@ impl Handler<Confirm> for Instance {
     fn handle(&mut self, msg: Confirm, _: &mut Self::Context) {
         let now = now();
         let before = self.health.status(now);
-        self.health.answered(msg.pass, &msg.model);
+        self.health.answered(msg.pass, &msg.deployment);
         self.report_change(before, self.health.status(now));
     }
 }

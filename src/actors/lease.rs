@@ -11,7 +11,7 @@ use super::instance::Instance;
 use super::messages::{Confirm, Outcome, Settle};
 use super::outbox::Settlement;
 use crate::config::InstanceConfig;
-use crate::domain::{InstanceId, ModelKey, Tokens};
+use crate::domain::{Deployment, InstanceId, ModelKey, Tokens};
 use crate::health::Pass;
 use crate::window::Mark;
 
@@ -24,6 +24,8 @@ pub struct Reservation {
     pub(super) mark: Mark,
     /// Model they are for.
     pub(super) model: ModelKey,
+    /// Deployment that serves it.
+    pub(super) deployment: Deployment,
     /// Permission of the breaker.
     pub(super) pass: Pass,
     /// Whether the output was a guess, so that the answer teaches something.
@@ -36,6 +38,7 @@ pub struct Lease {
     id: InstanceId,
     config: Arc<InstanceConfig>,
     to: Addr<Instance>,
+    deployment: Deployment,
     open: Option<Reservation>,
 }
 
@@ -50,6 +53,7 @@ impl Lease {
             id,
             config,
             to,
+            deployment: reservation.deployment.clone(),
             open: Some(reservation),
         }
     }
@@ -62,6 +66,11 @@ impl Lease {
     /// Returns the configuration of the instance.
     pub fn instance(&self) -> &Arc<InstanceConfig> {
         &self.config
+    }
+
+    /// Returns the deployment that is to be asked.
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
     }
 
     /// Returns the tokens reserved.
@@ -78,7 +87,7 @@ impl Lease {
         {
             self.to.do_send(Confirm {
                 pass: reservation.pass,
-                model: reservation.model.clone(),
+                deployment: reservation.deployment.clone(),
             });
             reservation.pass.decided();
         }

@@ -6,7 +6,7 @@ use actix::prelude::*;
 
 use super::lease::{Lease, Reservation};
 use super::outbox::Settlement;
-use crate::domain::{InstanceId, InstanceName, ModelKey, Tokens};
+use crate::domain::{Deployment, InstanceId, InstanceName, ModelKey, ModelName, Tokens};
 use crate::health::{Closed, Pass, Status};
 
 /// What a request needs from an instance.
@@ -14,6 +14,8 @@ use crate::health::{Closed, Pass, Status};
 pub struct Want {
     /// Model asked for, as it is compared.
     pub model: ModelKey,
+    /// The same as the client spells it, which names the deployment where no map does.
+    pub name: ModelName,
     /// Prompt tokens, counted or estimated.
     pub prompt: Tokens,
     /// Output to reserve.
@@ -84,6 +86,8 @@ pub enum Refusal {
     Closed(Closed),
     /// Out of tokens; they fit after this long, `None` if they exceed its limit.
     Full(Option<Duration>),
+    /// No deployment of its own serves the model.
+    NotServed,
     /// The instance does not answer; a fault of this program.
     Gone,
 }
@@ -94,7 +98,7 @@ impl Refusal {
         match self {
             Self::Closed(closed) => Some(closed.wait),
             Self::Full(wait) => wait,
-            Self::Gone => None,
+            Self::NotServed | Self::Gone => None,
         }
     }
 }
@@ -123,19 +127,24 @@ pub struct Settle {
 pub struct Confirm {
     /// The probe's pass.
     pub pass: Pass,
-    /// The model that answered.
-    pub model: ModelKey,
+    /// The deployment that answered.
+    pub deployment: Deployment,
 }
 
 /// What became of a request at one instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// A complete answer, or one of the client's own errors: the instance is well.
+    /// A complete answer: the instance is well.
     Answered {
         /// Tokens used; `None` if unknown, which keeps the reservation.
         used: Option<Tokens>,
         /// Output tokens per completion, to learn from; `None` if unknown.
         output: Option<Tokens>,
+    },
+    /// One of the client's own errors, which says nothing about the instance.
+    Refused {
+        /// Tokens charged all the same.
+        used: Tokens,
     },
     /// 429 over quota, rate or throughput.
     Throttled {

@@ -139,9 +139,12 @@ async fn ask(members: &[Member], id: InstanceId, want: &Want) -> Result<Lease, R
 /// Returns the instances that may be asked, or why none of them can ever serve this request.
 fn eligible(members: &[Member], msg: &Acquire) -> Result<Vec<Candidate>, Unavailable> {
     let serving = || {
-        members
-            .iter()
-            .filter(|member| member.config.serves(&msg.want.model))
+        members.iter().filter(|member| {
+            member
+                .config
+                .deployment(&msg.want.model, &msg.want.name)
+                .is_some()
+        })
     };
     let Some(largest) = serving().max_by_key(|member| member.config.max_tpm) else {
         return Err(Unavailable::NotServed);

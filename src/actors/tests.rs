@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::config::{ApiVersion, InstanceConfig};
-use crate::domain::{InstanceId, InstanceName, ModelKey, Secret, StrategyKind, Tokens};
+use crate::domain::{InstanceId, InstanceName, ModelKey, ModelName, Secret, StrategyKind, Tokens};
 use crate::health::{Reason, Status};
 
 fn instance(name: &str, priority: u32, max_tpm: u64) -> Arc<InstanceConfig> {
@@ -35,6 +35,7 @@ fn launch(instances: &[Arc<InstanceConfig>]) -> Addr<Registry> {
 fn want(prompt: u64, output: u64) -> Want {
     Want {
         model: ModelKey::of("gpt-4o"),
+        name: ModelName::new("gpt-4o"),
         prompt: Tokens(prompt),
         output: Output::Capped(Tokens(output)),
     }
@@ -266,6 +267,7 @@ async fn a_missing_deployment_leaves_the_instance_to_other_models() {
     let parked = acquire(&registry, want(10, 0), &[]).await.unwrap_err();
     let other = Want {
         model: ModelKey::of("o3"),
+        name: ModelName::new("o3"),
         ..want(10, 0)
     };
 

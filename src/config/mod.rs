@@ -132,12 +132,22 @@ impl InstanceConfig {
             .is_none_or(|served| served.contains(model))
     }
 
-    /// Returns the deployment for a model: the mapped one, else the model's own name.
-    pub fn deployment(&self, key: &ModelKey, model: &ModelName) -> Deployment {
-        self.model_map
-            .get(key)
-            .cloned()
-            .unwrap_or_else(|| Deployment::new(model.as_str()))
+    /// Returns the deployment that serves a model here: the mapped one, else the model's own name.
+    ///
+    /// `None` if the instance does not serve it, or if the name is not mapped and could not be one of a deployment
+    /// (letters, digits, `-`, `_`, `.`): it is a client's text, and must not reach a path or a gateway behind it.
+    pub fn deployment(&self, key: &ModelKey, model: &ModelName) -> Option<Deployment> {
+        if !self.serves(key) {
+            return None;
+        }
+        if let Some(mapped) = self.model_map.get(key) {
+            return Some(mapped.clone());
+        }
+        let name = model.as_str();
+        let is_legal =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let is_path = matches!(name, "" | "." | "..");
+        (name.bytes().all(is_legal) && !is_path).then(|| Deployment::new(name))
     }
 }
 

@@ -1,13 +1,13 @@
 //! What is parked inside an instance: deployments that do not exist, sizes that find no capacity.
 //!
-//! Both are about one model and leave the others alone. The table is bounded, since model names come from clients:
+//! Both are about one deployment and leave the others alone. The table is bounded, since their names may come from clients:
 //! when it is full, lapsed entries go first, and then new ones are not remembered (the next answer says it again).
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::{Closed, Reason};
-use crate::domain::{ModelKey, Tokens};
+use crate::domain::{Deployment, Tokens};
 
 /// First time that a missing deployment is parked; Azure asks to allow five minutes after creating one.
 const MISSING_FIRST: Duration = Duration::from_secs(30);
@@ -26,8 +26,8 @@ pub(super) fn capacity_rest(wait: Option<Duration>) -> Duration {
     wait.unwrap_or(NO_CAPACITY).min(NO_CAPACITY_MOST)
 }
 
-/// Models that are remembered.
-const MOST_MODELS: usize = 256;
+/// Deployments that are remembered.
+const MOST_DEPLOYMENTS: usize = 256;
 
 #[derive(Clone, Copy, Debug)]
 struct Spot {
@@ -39,20 +39,20 @@ struct Spot {
     times: u32,
 }
 
-/// Parked models of one instance.
+/// Parked deployments of one instance.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Parking {
-    spots: HashMap<ModelKey, Spot>,
+    spots: HashMap<Deployment, Spot>,
 }
 
 impl Parking {
     pub(super) fn check(
         &self,
         now: Instant,
-        model: &ModelKey,
+        deployment: &Deployment,
         tokens: Tokens,
     ) -> Result<(), Closed> {
-        match self.spots.get(model) {
+        match self.spots.get(deployment) {
             Some(spot) if now < spot.until && tokens >= spot.from => Err(Closed {
                 reason: spot.reason,
                 wait: spot.until - now,
@@ -61,19 +61,19 @@ impl Parking {
         }
     }
 
-    pub(super) fn answered(&mut self, model: &ModelKey) {
+    pub(super) fn answered(&mut self, deployment: &Deployment) {
         // An answer to a smaller request does not prove capacity for a larger one.
         if self
             .spots
-            .get(model)
+            .get(deployment)
             .is_some_and(|spot| spot.reason == Reason::Missing)
         {
-            self.spots.remove(model);
+            self.spots.remove(deployment);
         }
     }
 
-    pub(super) fn missing(&mut self, now: Instant, model: &ModelKey) {
-        let times = match self.spots.get(model) {
+    pub(super) fn missing(&mut self, now: Instant, deployment: &Deployment) {
+        let times = match self.spots.get(deployment) {
             Some(spot) if spot.reason == Reason::Missing => spot.times.saturating_add(1),
             Some(_) | None => 0,
         };
@@ -82,7 +82,7 @@ impl Parking {
             .min(MISSING_MOST);
         self.park(
             now,
-            model,
+            deployment,
             Spot {
                 reason: Reason::Missing,
                 from: Tokens::ZERO,
@@ -95,11 +95,11 @@ impl Parking {
     pub(super) fn no_capacity(
         &mut self,
         now: Instant,
-        model: &ModelKey,
+        deployment: &Deployment,
         tokens: Tokens,
         wait: Option<Duration>,
     ) {
-        let from = match self.spots.get(model) {
+        let from = match self.spots.get(deployment) {
             Some(spot) if spot.reason == Reason::TooLargeNow && now < spot.until => {
                 spot.from.min(tokens)
             }
@@ -107,7 +107,7 @@ impl Parking {
         };
         self.park(
             now,
-            model,
+            deployment,
             Spot {
                 reason: Reason::TooLargeNow,
                 from,
@@ -117,12 +117,12 @@ impl Parking {
         );
     }
 
-    fn park(&mut self, now: Instant, model: &ModelKey, spot: Spot) {
-        if self.spots.len() >= MOST_MODELS {
+    fn park(&mut self, now: Instant, deployment: &Deployment, spot: Spot) {
+        if self.spots.len() >= MOST_DEPLOYMENTS {
             self.spots.retain(|_, parked| now < parked.until);
         }
-        if self.spots.len() < MOST_MODELS || self.spots.contains_key(model) {
-            self.spots.insert(model.clone(), spot);
+        if self.spots.len() < MOST_DEPLOYMENTS || self.spots.contains_key(deployment) {
+            self.spots.insert(deployment.clone(), spot);
         }
     }
 }

@@ -11,25 +11,25 @@ fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn model() -> ModelKey {
-    ModelKey::of("gpt-4o")
+fn deployment() -> Deployment {
+    Deployment::new("gpt-4o")
 }
 
 fn is_open(health: &Health, now: Instant) -> bool {
-    health.check(now, &model(), Tokens(100)).is_ok()
+    health.check(now, &deployment(), Tokens(100)).is_ok()
 }
 
 #[test]
 fn a_429_closes_the_instance_for_the_time_it_names() {
     let now = start();
     let mut health = Health::default();
-    let pass = health.admit();
+    let pass = health.admit(now);
 
     health.throttled(now, pass, Some(secs(7)), "429".to_owned());
 
     assert_eq!(health.status(now), Status::RateLimited);
     assert_eq!(
-        health.check(now, &model(), Tokens(1)),
+        health.check(now, &deployment(), Tokens(1)),
         Err(Closed {
             reason: Reason::Cooling(Cause::Throttled),
             wait: secs(7)
@@ -45,7 +45,7 @@ fn a_429_without_a_time_closes_for_ten_seconds_and_a_day_counts_as_a_minute() {
     for (wait, expected) in [(None, secs(10)), (Some(secs(86_400)), secs(60))] {
         let now = start();
         let mut health = Health::default();
-        let pass = health.admit();
+        let pass = health.admit(now);
 
         health.throttled(now, pass, wait, "429".to_owned());
 
@@ -60,32 +60,61 @@ fn a_429_without_a_time_closes_for_ten_seconds_and_a_day_counts_as_a_minute() {
 fn after_a_cooldown_one_probe_goes_and_its_answer_opens_the_door() {
     let now = start();
     let mut health = Health::default();
-    let pass = health.admit();
+    let pass = health.admit(now);
     health.throttled(now, pass, Some(secs(5)), "429".to_owned());
     let later = now + secs(6);
 
-    let probe = health.admit();
+    let probe = health.admit(later);
 
     assert!(probe.is_probe());
     assert_eq!(
         health
-            .check(later, &model(), Tokens(1))
+            .check(later, &deployment(), Tokens(1))
             .map_err(|closed| closed.reason),
         Err(Reason::Probing)
     );
-    health.answered(probe, &model());
+    health.answered(probe, &deployment());
     assert!(is_open(&health, later));
-    assert!(!health.admit().is_probe());
+    assert!(!health.admit(now).is_probe());
+}
+
+#[test]
+fn a_probe_that_takes_its_time_keeps_others_away_only_for_a_while() {
+    for (wait, lapse) in [(Some(secs(5)), THROTTLE_PROBE), (None, FAULT_PROBE)] {
+        let now = start();
+        let mut health = Health::default();
+        match wait {
+            Some(wait) => {
+                let pass = health.admit(now);
+                health.throttled(now, pass, Some(wait), "429".to_owned());
+            }
+            None => {
+                for _ in 0..FAULTS_TO_FAIL {
+                    let pass = health.admit(now);
+                    health.faulted(now, pass, "500".to_owned());
+                }
+            }
+        }
+        let later = now + secs(6);
+        let slow = health.admit(later);
+
+        let closed = health.check(later, &deployment(), Tokens(1)).unwrap_err();
+        assert_eq!((closed.reason, closed.wait), (Reason::Probing, lapse));
+        assert!(is_open(&health, later + lapse));
+        assert!(health.admit(later + lapse).is_probe());
+        health.answered(slow, &deployment());
+        assert_eq!(health.status(later + lapse), Status::Healthy);
+    }
 }
 
 #[test]
 fn a_failed_probe_closes_the_door_again() {
     let now = start();
     let mut health = Health::default();
-    let pass = health.admit();
+    let pass = health.admit(now);
     health.throttled(now, pass, Some(secs(5)), "429".to_owned());
     let later = now + secs(6);
-    let probe = health.admit();
+    let probe = health.admit(now);
 
     health.throttled(later, probe, Some(secs(20)), "429".to_owned());
 
@@ -97,15 +126,15 @@ fn a_failed_probe_closes_the_door_again() {
 fn a_probe_whose_client_left_frees_its_place() {
     let now = start();
     let mut health = Health::default();
-    let pass = health.admit();
+    let pass = health.admit(now);
     health.throttled(now, pass, Some(secs(5)), "429".to_owned());
     let later = now + secs(6);
-    let probe = health.admit();
+    let probe = health.admit(now);
 
     health.abandoned(probe);
 
     assert!(is_open(&health, later));
-    assert!(health.admit().is_probe());
+    assert!(health.admit(now).is_probe());
 }
 
 #[test]
@@ -114,18 +143,18 @@ fn three_faults_in_a_row_make_an_error_and_an_answer_between_starts_over() {
     let mut health = Health::default();
 
     for _ in 0..2 {
-        let pass = health.admit();
+        let pass = health.admit(now);
         health.faulted(now, pass, "500".to_owned());
     }
-    let pass = health.admit();
-    health.answered(pass, &model());
+    let pass = health.admit(now);
+    health.answered(pass, &deployment());
     for _ in 0..2 {
-        let pass = health.admit();
+        let pass = health.admit(now);
         health.faulted(now, pass, "500".to_owned());
     }
 
     assert_eq!(health.status(now), Status::Healthy);
-    let pass = health.admit();
+    let pass = health.admit(now);
     health.faulted(now, pass, "500 third".to_owned());
     assert_eq!(health.status(now), Status::Error);
     assert_eq!(health.errors(), 5);
@@ -138,7 +167,7 @@ fn each_failed_probe_doubles_the_cooldown_up_to_a_minute() {
     let mut now = start();
     let mut health = Health::default();
     for _ in 0..3 {
-        let pass = health.admit();
+        let pass = health.admit(now);
         health.faulted(now, pass, "500".to_owned());
     }
 
@@ -146,7 +175,7 @@ fn each_failed_probe_doubles_the_cooldown_up_to_a_minute() {
         let (cause, until) = health.cooldown(now).unwrap();
         assert_eq!((cause, until - now), (Cause::Faulty, secs(expected)));
         now = until;
-        let probe = health.admit();
+        let probe = health.admit(now);
         health.faulted(now, probe, "500".to_owned());
     }
 }
@@ -155,7 +184,7 @@ fn each_failed_probe_doubles_the_cooldown_up_to_a_minute() {
 fn faults_of_requests_that_were_already_out_do_not_lengthen_the_cooldown() {
     let now = start();
     let mut health = Health::default();
-    let passes: Vec<Pass> = (0..50).map(|_| health.admit()).collect();
+    let passes: Vec<Pass> = (0..50).map(|_| health.admit(now)).collect();
 
     for pass in passes {
         health.faulted(now + secs(1), pass, "500".to_owned());
@@ -171,11 +200,11 @@ fn faults_of_requests_that_were_already_out_do_not_lengthen_the_cooldown() {
 fn an_answer_from_before_the_cooldown_does_not_end_it() {
     let now = start();
     let mut health = Health::default();
-    let early = health.admit();
-    let pass = health.admit();
+    let early = health.admit(now);
+    let pass = health.admit(now);
     health.throttled(now + secs(1), pass, Some(secs(30)), "429".to_owned());
 
-    health.answered(early, &model());
+    health.answered(early, &deployment());
 
     assert_eq!(health.status(now + secs(2)), Status::RateLimited);
 }
@@ -184,7 +213,7 @@ fn an_answer_from_before_the_cooldown_does_not_end_it() {
 fn a_late_429_lengthens_a_cooldown_but_never_shortens_it() {
     let now = start();
     let mut health = Health::default();
-    let passes: Vec<Pass> = (0..3).map(|_| health.admit()).collect();
+    let passes: Vec<Pass> = (0..3).map(|_| health.admit(now)).collect();
 
     health.throttled(now, passes[0], Some(secs(10)), "429".to_owned());
     health.throttled(now, passes[1], Some(secs(30)), "429".to_owned());
@@ -200,7 +229,7 @@ fn a_late_429_lengthens_a_cooldown_but_never_shortens_it() {
 fn a_refused_key_closes_the_instance_for_long() {
     let now = start();
     let mut health = Health::default();
-    let pass = health.admit();
+    let pass = health.admit(now);
 
     health.unauthorized(now, pass, "401".to_owned());
 
@@ -216,37 +245,52 @@ fn a_missing_deployment_parks_only_its_model_and_longer_each_time() {
     let mut health = Health::default();
 
     for expected in [30, 60, 120, 240, 300, 300] {
-        let pass = health.admit();
-        health.missing(now, pass, &model(), "404".to_owned());
+        let pass = health.admit(now);
+        health.missing(now, pass, &deployment(), "404".to_owned());
         assert_eq!(
-            health.check(now, &model(), Tokens(1)),
+            health.check(now, &deployment(), Tokens(1)),
             Err(Closed {
                 reason: Reason::Missing,
                 wait: secs(expected)
             })
         );
-        assert!(health.check(now, &ModelKey::of("o3"), Tokens(1)).is_ok());
+        assert!(health.check(now, &Deployment::new("o3"), Tokens(1)).is_ok());
         assert_eq!(health.status(now), Status::Healthy);
         now += secs(expected);
     }
-    let pass = health.admit();
-    health.answered(pass, &model());
-    health.missing(now, pass, &model(), "404".to_owned());
-    assert!(health.check(now + secs(30), &model(), Tokens(1)).is_ok());
+    let pass = health.admit(now);
+    health.answered(pass, &deployment());
+    health.missing(now, pass, &deployment(), "404".to_owned());
+    assert!(
+        health
+            .check(now + secs(30), &deployment(), Tokens(1))
+            .is_ok()
+    );
 }
 
 #[test]
 fn no_capacity_keeps_away_requests_of_that_size_only() {
     let now = start();
     let mut health = Health::default();
-    let pass = health.admit();
+    let pass = health.admit(now);
 
-    health.no_capacity(now, pass, &model(), Tokens(5_000), None, "429".to_owned());
+    health.no_capacity(
+        now,
+        pass,
+        &deployment(),
+        Tokens(5_000),
+        None,
+        "429".to_owned(),
+    );
 
-    assert!(health.check(now, &model(), Tokens(4_999)).is_ok());
-    let closed = health.check(now, &model(), Tokens(5_000)).unwrap_err();
+    assert!(health.check(now, &deployment(), Tokens(4_999)).is_ok());
+    let closed = health.check(now, &deployment(), Tokens(5_000)).unwrap_err();
     assert_eq!(closed.reason, Reason::TooLargeNow);
-    assert!(health.check(now + secs(5), &model(), Tokens(5_000)).is_ok());
+    assert!(
+        health
+            .check(now + secs(5), &deployment(), Tokens(5_000))
+            .is_ok()
+    );
     assert_eq!(health.status(now), Status::Healthy);
 }
 
@@ -256,15 +300,15 @@ fn invented_model_names_do_not_fill_the_memory() {
     let mut health = Health::default();
 
     for number in 0..10_000 {
-        let pass = health.admit();
-        let invented = ModelKey::of(&format!("model {number}"));
+        let pass = health.admit(now);
+        let invented = Deployment::new(format!("model {number}"));
         health.missing(now, pass, &invented, "404".to_owned());
     }
 
     let late = now + secs(1_000);
-    let pass = health.admit();
-    health.missing(late, pass, &model(), "404".to_owned());
-    assert!(health.check(late, &model(), Tokens(1)).is_err());
+    let pass = health.admit(now);
+    health.missing(late, pass, &deployment(), "404".to_owned());
+    assert!(health.check(late, &deployment(), Tokens(1)).is_err());
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -285,7 +329,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// Whatever happens, in whatever order: at most one probe is out, and the door opens again within its longest wait.
+    /// Whatever happens, in whatever order: probes go one at a time, or after a while, and the door opens again.
     #[test]
     fn one_probe_at_a_time_and_never_shut_for_good(
         steps in prop::collection::vec((0u64..90, 0usize..4, event()), 1..120)
@@ -293,18 +337,25 @@ proptest! {
         let mut now = start();
         let mut health = Health::default();
         let mut open: Vec<Pass> = Vec::new();
+        let (mut last_probe, mut probe_is_out) = (None, false);
         for (pause, which, event) in steps {
             now += secs(pause);
             if is_open(&health, now) {
-                open.push(health.admit());
+                let pass = health.admit(now);
+                if pass.is_probe() {
+                    let free = last_probe.is_none_or(|last| now >= last + THROTTLE_PROBE);
+                    prop_assert!(free || !probe_is_out);
+                    (last_probe, probe_is_out) = (Some(now), true);
+                }
+                open.push(pass);
             }
-            prop_assert!(open.iter().filter(|pass| pass.is_probe()).count() <= 1);
             if open.is_empty() {
                 continue;
             }
             let pass = open.swap_remove(which % open.len());
+            probe_is_out &= !pass.is_probe();
             match event {
-                Event::Answer => health.answered(pass, &model()),
+                Event::Answer => health.answered(pass, &deployment()),
                 Event::Throttle(wait) => health.throttled(now, pass, Some(secs(wait)), String::new()),
                 Event::Fault => health.faulted(now, pass, String::new()),
                 Event::Leave => health.abandoned(pass),

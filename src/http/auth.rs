@@ -11,16 +11,19 @@ pub(super) fn check(keys: &[ClientKey], headers: &HeaderMap) -> Result<Option<St
     if keys.is_empty() {
         return Ok(None);
     }
-    let Some(given) = given_key(headers) else {
+    let given: Vec<&[u8]> = given_keys(headers).collect();
+    if given.is_empty() {
         let message =
             "No API key was given. Send it as `Authorization: Bearer KEY` or as `api-key: KEY`.";
         return Err(ApiError::new(Code::InvalidApiKey, message));
-    };
+    }
     // All keys are compared, each in constant time, so that the time tells nothing about them.
     let mut found = None;
     for key in keys {
-        if bool::from(key.key.expose().as_bytes().ct_eq(given)) {
-            found = Some(key);
+        for candidate in &given {
+            if bool::from(key.key.expose().as_bytes().ct_eq(candidate)) {
+                found = Some(key);
+            }
         }
     }
     match found {
@@ -32,15 +35,16 @@ pub(super) fn check(keys: &[ClientKey], headers: &HeaderMap) -> Result<Option<St
     }
 }
 
-fn given_key(headers: &HeaderMap) -> Option<&[u8]> {
-    if let Some(value) = headers.get("api-key") {
-        return Some(value.as_bytes());
-    }
-    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
-    let (scheme, key) = value.split_at_checked(7)?;
-    scheme
-        .eq_ignore_ascii_case(b"bearer ")
-        .then(|| key.trim_ascii())
+/// Returns what was sent in either header; some tools send both, one of them a placeholder.
+fn given_keys(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let azure = headers.get("api-key").map(|value| value.as_bytes());
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
+        let (scheme, key) = value.as_bytes().split_at_checked(7)?;
+        scheme
+            .eq_ignore_ascii_case(b"bearer ")
+            .then(|| key.trim_ascii())
+    });
+    azure.into_iter().chain(bearer)
 }
 
 #[cfg(test)]
@@ -72,6 +76,17 @@ mod tests {
 
         assert_eq!(by_openai.unwrap().as_deref(), Some("app"));
         assert_eq!(by_azure.unwrap(), None);
+    }
+
+    #[test]
+    fn a_right_key_counts_beside_a_placeholder() {
+        let mut headers = with(header::AUTHORIZATION, "Bearer app-key-1");
+        headers.insert(
+            header::HeaderName::from_static("api-key"),
+            HeaderValue::from_static("unused"),
+        );
+
+        assert_eq!(check(&keys(), &headers).unwrap().as_deref(), Some("app"));
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! `POST` of chat completions, completions and embeddings: reads the body, hands the call to the proxy.
 
+use std::time::Duration;
+
 use actix_http::header::HeaderMap;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use tokio::time::timeout;
 
 use super::{Site, auth};
 use crate::domain::{Endpoint, ModelKey};
@@ -15,6 +18,9 @@ use crate::proxy::{Call, Proxy, headers};
 /// Room taken for a body before any of it has come, whatever length is announced.
 const LARGEST_HEAD_START: usize = 1 << 20;
 
+/// Longest silence in the middle of a request body.
+const BODY_IDLE: Duration = Duration::from_secs(30);
+
 /// Serves one request; `deployment` is the path's in Azure's form.
 pub(super) async fn serve(
     endpoint: Endpoint,
@@ -24,39 +30,56 @@ pub(super) async fn serve(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
+    match read(endpoint, deployment, &proxy, &site, &request, payload).await {
+        Ok(call) => proxy.serve(call).await,
+        Err(error) => {
+            proxy.note_refused(endpoint, &error);
+            Err(error)
+        }
+    }
+}
+
+async fn read(
+    endpoint: Endpoint,
+    deployment: Option<String>,
+    proxy: &Proxy,
+    site: &Site,
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<Call, ApiError> {
     let client = auth::check(&site.client_keys, request.headers())?;
     let body = read_body(request.headers(), payload, site.max_body_bytes).await?;
-    let model = deployment.map(|name| model_for(&proxy, name));
+    let model = deployment.map(|name| model_for(proxy, site, name));
     let ask = Ask::read(endpoint, &body, model.as_deref()).map_err(|rejection| {
         ApiError::new(Code::InvalidRequest(rejection.code), rejection.message)
             .with_param(rejection.param)
     })?;
-    let call = Call {
+    Ok(Call {
         key: ModelKey::of(ask.model.as_str()),
         ask,
         body,
         headers: forwarded(request.headers()),
         client,
-    };
-    proxy.serve(call).await
+    })
 }
 
 /// Takes the name in an Azure path as a model first, else as a deployment, and returns the model to route by.
-fn model_for(proxy: &Proxy, name: String) -> String {
+fn model_for(proxy: &Proxy, site: &Site, name: String) -> String {
     let key = ModelKey::of(&name);
     let instances = &proxy.shared().instances;
-    let is_model = instances
-        .iter()
-        .any(|config| config.model_map.contains_key(&key) && config.serves(&key));
-    let mapped = instances.iter().find_map(|config| {
-        let mut entries = config.model_map.iter();
-        let (model, _) = entries.find(|(model, to)| to.as_str() == name && config.serves(model))?;
-        Some(model.as_str().to_owned())
-    });
-    match mapped {
-        Some(model) if !is_model => model,
-        Some(_) | None => name,
+    let is_mapped = |key: &ModelKey, to: Option<&str>| {
+        instances.iter().any(|config| {
+            let mapped = config.model_map.get(key).filter(|_| config.serves(key));
+            mapped.is_some_and(|mapped| to.is_none_or(|to| mapped.as_str() == to))
+        })
+    };
+    if is_mapped(&key, None) {
+        return name;
     }
+    // In the catalogue's order and spelling, so that other instances are asked for a name that they may know.
+    let mut models = site.catalog.iter();
+    let model = models.find(|model| is_mapped(&ModelKey::of(model.as_str()), Some(&name)));
+    model.map_or(name, ToString::to_string)
 }
 
 fn forwarded(from: &HeaderMap) -> HeaderMap {
@@ -85,7 +108,11 @@ async fn read_body(
         return Err(too_large(most));
     }
     let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
+    loop {
+        let next = timeout(BODY_IDLE, payload.next()).await;
+        let Some(chunk) = next.map_err(|_| too_slow())? else {
+            return Ok(body.freeze());
+        };
         let chunk =
             chunk.map_err(|error| invalid(format!("The request body broke off: {error}.")))?;
         if body.is_empty() && chunk.len() == announced {
@@ -99,7 +126,6 @@ async fn read_body(
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body.freeze())
 }
 
 /// Returns the announced length; 0 if there is none, as with a chunked body.
@@ -111,6 +137,12 @@ fn announced_length(headers: &HeaderMap) -> usize {
 
 fn invalid(message: impl Into<String>) -> ApiError {
     ApiError::new(Code::InvalidRequest("invalid_request_body"), message)
+}
+
+fn too_slow() -> ApiError {
+    let seconds = BODY_IDLE.as_secs();
+    let message = format!("No more of the request body came for {seconds} s.");
+    ApiError::new(Code::RequestTimeout, message)
 }
 
 fn too_large(most: usize) -> ApiError {

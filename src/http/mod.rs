@@ -8,7 +8,7 @@ mod metrics;
 mod models;
 mod status;
 
-use actix_web::{HttpRequest, HttpResponse, Resource, web};
+use actix_web::{HttpRequest, HttpResponse, Resource, Route, guard, web};
 
 use crate::config::ClientKey;
 use crate::domain::{Endpoint, ModelName, StrategyKind};
@@ -34,18 +34,18 @@ pub fn routes(app: &mut web::ServiceConfig) {
         inference_routes(app, endpoint);
     }
     for path in ["/v1/models", "/v1/models/", "/models"] {
-        app.service(get_only(path).route(web::get().to(models::list)));
+        app.service(get_only(path).route(get_or_head().to(models::list)));
     }
     for path in ["/v1/models/{id}", "/models/{id}"] {
-        app.service(get_only(path).route(web::get().to(models::retrieve)));
+        app.service(get_only(path).route(get_or_head().to(models::retrieve)));
     }
     for path in ["/v1/instances/status", "/instances/status"] {
-        app.service(get_only(path).route(web::get().to(status::status)));
+        app.service(get_only(path).route(get_or_head().to(status::status)));
     }
-    app.service(get_only("/health").route(web::get().to(health::alive)))
-        .service(get_only("/health/ready").route(web::get().to(health::ready)))
-        .service(get_only("/metrics").route(web::get().to(metrics::metrics)))
-        .service(get_only("/").route(web::get().to(dashboard::page)))
+    app.service(get_only("/health").route(get_or_head().to(health::alive)))
+        .service(get_only("/health/ready").route(get_or_head().to(health::ready)))
+        .service(get_only("/metrics").route(get_or_head().to(metrics::metrics)))
+        .service(get_only("/").route(get_or_head().to(dashboard::page)))
         .default_service(web::to(not_found));
 }
 
@@ -78,12 +78,14 @@ fn post_only(path: &str) -> Resource {
 }
 
 fn get_only(path: &str) -> Resource {
-    web::resource(path)
-        // Load balancers and browsers ask with HEAD.
-        .route(web::head().to(|| async { HttpResponse::Ok().finish() }))
-        .default_service(web::to(|request: HttpRequest| async move {
-            wrong_method(&request, "GET")
-        }))
+    web::resource(path).default_service(web::to(|request: HttpRequest| async move {
+        wrong_method(&request, "GET")
+    }))
+}
+
+/// Load balancers ask with HEAD and mean the status of GET; the body is left out by the server.
+fn get_or_head() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 fn wrong_method(request: &HttpRequest, allowed: &str) -> Result<HttpResponse, ApiError> {

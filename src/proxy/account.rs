@@ -133,7 +133,7 @@ impl Account {
             Outcome::Answered { used, .. } | Outcome::Abandoned { used } => {
                 used.unwrap_or(self.reserved)
             }
-            Outcome::Faulted { used, .. } => *used,
+            Outcome::Faulted { used, .. } | Outcome::Refused { used } => *used,
             Outcome::Throttled { .. }
             | Outcome::NoCapacity { .. }
             | Outcome::Unauthorized { .. }
@@ -169,13 +169,14 @@ impl Account {
         self.settle(Attempt::Answered, outcome);
     }
 
-    /// Ends the running attempt with an error of the client's own: the prompt may have been charged.
-    pub(super) fn settle_client_error(&mut self) {
-        let outcome = Outcome::Answered {
-            used: Some(self.prompt.min(self.reserved)),
-            output: None,
+    /// Ends the running attempt with an error of the client's own: the prompt may have been charged, and what was
+    /// generated before the error, if any, was.
+    pub(super) fn settle_client_error(&mut self, output: Option<Tokens>) {
+        let used = match output {
+            Some(output) => self.prompt + output,
+            None => self.prompt.min(self.reserved),
         };
-        self.settle(Attempt::ClientError, outcome);
+        self.settle(Attempt::ClientError, Outcome::Refused { used });
     }
 
     /// Ends the running attempt with an answer that broke off after `output` tokens.

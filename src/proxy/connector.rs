@@ -3,7 +3,7 @@
 //! awc takes a closed connection for the end of a body, even in the middle of a chunk, and a proxy would pass a cut
 //! answer on as a complete one. A [`Wire`] therefore answers every read of nothing with `UnexpectedEof`. It lies above
 //! TLS, so that a clean `close_notify` in the middle of a body is seen as well; that is why TLS is done here and awc
-//! believes that it speaks plain HTTP. A connection that fails while it waits for an answer, after it has already
+//! believes that it speaks plain HTTP. A connection that fails as soon as it waits for an answer, after it has already
 //! delivered one, was stale: [`is_stale`] tells, since such a request may be sent again.
 
 use std::collections::HashSet;
@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use actix_rt::net::{ActixStream, Ready};
 use actix_service::Service;
@@ -22,6 +23,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -123,9 +125,13 @@ pub(super) struct Wire {
     link: Link,
     /// It has delivered something before.
     answered: bool,
-    /// Something was written since the last byte came.
-    waiting: bool,
+    /// When the first byte was written since the last one came.
+    waiting_since: Option<Instant>,
 }
+
+/// An idle connection that the other side has closed shows it within a round trip. One that fails later may have been
+/// at work on the request, and sending it again could have it paid twice.
+const SHOWS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Marks an error of a reused connection that ended while it waited for an answer.
 #[derive(Debug, thiserror::Error)]
@@ -142,12 +148,13 @@ impl Wire {
         Self {
             link,
             answered: false,
-            waiting: false,
+            waiting_since: None,
         }
     }
 
     fn failed(&self, error: io::Error) -> io::Error {
-        if self.answered && self.waiting {
+        let is_early = |since: Instant| since.elapsed() < SHOWS_WITHIN;
+        if self.answered && self.waiting_since.is_some_and(is_early) {
             return io::Error::new(error.kind(), Stale);
         }
         error
@@ -183,7 +190,7 @@ impl AsyncRead for Wire {
             }
             Poll::Ready(Ok(())) => {
                 self.answered = true;
-                self.waiting = false;
+                self.waiting_since = None;
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.failed(error))),
@@ -198,7 +205,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.waiting = true;
+        self.waiting_since.get_or_insert_with(Instant::now);
         let polled = match &mut self.link {
             Link::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Link::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),

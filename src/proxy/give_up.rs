@@ -143,13 +143,14 @@ fn describe(refusal: Refusal) -> &'static str {
             Reason::TooLargeNow => "without capacity for this size",
         },
         Refusal::Full(_) => "out of tokens",
+        Refusal::NotServed => "not serving it",
         Refusal::Gone => "not responding",
     }
 }
 
 /// Builds the error for a request that was tried and brought no answer.
 pub(super) fn no_answer(last: &NoAnswer, attempts: u32, soonest: Option<Duration>) -> ApiError {
-    let code = match last.timed_out {
+    let code = match last.kind.is_timeout() {
         true => Code::UpstreamTimeout,
         false => Code::UpstreamUnreachable,
     };
@@ -171,6 +172,7 @@ mod tests {
     use super::*;
     use crate::domain::Tokens;
     use crate::health::Closed;
+    use crate::proxy::upstream::Failed;
     use actix_web::ResponseError;
 
     fn cooling(seconds: u64) -> Refusal {
@@ -233,7 +235,7 @@ mod tests {
     #[test]
     fn silence_is_a_504_and_a_broken_way_a_502() {
         let silent = NoAnswer {
-            timed_out: true,
+            kind: Failed::AfterSending,
             summary: "no answer within 1 s".to_owned(),
         };
         assert_eq!(no_answer(&silent, 2, None).error_response().status(), 504);

@@ -41,7 +41,10 @@ pub fn is_relayed_down(name: &HeaderName) -> bool {
             | "upgrade"
     );
     // These speak for the instance's host name, which is not the one that the client called.
-    let is_of_its_host = matches!(name, "set-cookie" | "strict-transport-security" | "alt-svc");
+    let is_of_its_host = matches!(
+        name,
+        "alt-svc" | "location" | "set-cookie" | "strict-transport-security" | "www-authenticate"
+    );
     // One instance's quota is not the pool's; the second spelling is one that Azure has sent.
     let is_of_its_quota = name.starts_with("x-ratelimit-") || name.starts_with("x-rate-limit-");
     // The caller knows the length of the body that it sends.

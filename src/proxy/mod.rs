@@ -35,10 +35,10 @@ use self::account::Account;
 use self::declined::Declined;
 use self::give_up::Last;
 use self::relay::{Begun, Broken, Sorting};
-use self::upstream::{NoAnswer, Target, Upstream};
+use self::upstream::{Failed, NoAnswer, Target, Upstream};
 use crate::actors::{Gauge, Lease, Outbox, Outcome, Registry, Unavailable};
 use crate::config::{InstanceConfig, Timeouts};
-use crate::domain::{InstanceId, ModelKey, Tokens};
+use crate::domain::{Endpoint, InstanceId, ModelKey, Tokens};
 use crate::error::{ApiError, Code};
 use crate::metrics::{Attempt, Metrics};
 use crate::openai::request::Ask;
@@ -120,6 +120,16 @@ impl Proxy {
         &self.shared
     }
 
+    /// Logs and counts a request that was refused before it became a call.
+    pub fn note_refused(&self, endpoint: Endpoint, error: &ApiError) {
+        let status = actix_web::ResponseError::status_code(error).as_u16();
+        self.shared.metrics.refused(endpoint, status);
+        log::info!(
+            request_id = error.request_id(), endpoint = endpoint.path(), status, code = error.code().as_str();
+            "request refused"
+        );
+    }
+
     /// Serves a request: the answer of an instance, or our own error.
     pub async fn serve(&self, call: Call) -> Result<HttpResponse, ApiError> {
         let mut account = Account::open(self.shared.clone(), self.outbox.clone(), &call);
@@ -146,11 +156,8 @@ impl Proxy {
                 Ok(Err(unavailable)) => return self.give_up(account, &call, unavailable, last),
                 Err(error) => {
                     log::error!(error:%; "the registry does not answer");
-                    account.close(500);
-                    return Err(ApiError::new(
-                        Code::Internal,
-                        "the proxy failed to select an instance",
-                    ));
+                    let message = "The proxy failed to select an instance.";
+                    return Err(account.refuse(ApiError::new(Code::Internal, message)));
                 }
             }
         }
@@ -162,9 +169,9 @@ impl Proxy {
         let Some(target) = self.targets.get(id.0) else {
             return fail(account, NoAnswer::broken("the instance has no address"));
         };
+        let deployment = lease.deployment().clone();
         account.hold(lease);
         let ask = &call.ask;
-        let deployment = config.deployment(&call.key, &ask.model);
         let asks_usage = ask.stream && !ask.wants_usage && config.api_version.knows_stream_usage();
         let body = ask.upstream_body(&call.body, target.model_in_body(&deployment), asks_usage);
         let sent_at = Instant::now();
@@ -199,7 +206,7 @@ impl Proxy {
     fn declined(&self, mut account: Account, declined: Declined, id: InstanceId) -> Step {
         let Some(charge) = declined.judge(SystemTime::now()) else {
             // Azure may charge the prompt of a refused request, and bills it when a filter refuses.
-            account.settle_client_error();
+            account.settle_client_error(None);
             account.begun(declined.status);
             let mut response = self.response(declined.status, &declined.headers, id, &mut account);
             account.close(declined.status.as_u16());
@@ -306,7 +313,7 @@ impl Proxy {
 impl NoAnswer {
     fn broken(summary: &str) -> Self {
         Self {
-            timed_out: false,
+            kind: Failed::Broken,
             summary: summary.to_owned(),
         }
     }
@@ -334,11 +341,22 @@ fn succeed(
 /// Ends an attempt that brought nothing.
 fn fail(mut account: Account, no_answer: NoAnswer) -> Step {
     let summary = no_answer.summary.clone();
-    let (kind, used) = match no_answer.timed_out {
+    let (kind, outcome) = match no_answer.kind {
         // Over there it may still be running, and Azure keeps the charge.
-        true => (Attempt::Timeout, account.reserved()),
-        false => (Attempt::Fault, Tokens::ZERO),
+        Failed::AfterSending => {
+            let used = account.reserved();
+            (Attempt::Timeout, Outcome::Faulted { used, summary })
+        }
+        Failed::Connecting | Failed::Broken => {
+            let used = Tokens::ZERO;
+            (Attempt::Fault, Outcome::Faulted { used, summary })
+        }
+        // It may have refused the size, in words that the break took away; so it is no fault of the instance.
+        Failed::Uploading => {
+            let used = Some(Tokens::ZERO);
+            (Attempt::Fault, Outcome::Abandoned { used })
+        }
     };
-    account.settle(kind, Outcome::Faulted { used, summary });
+    account.settle(kind, outcome);
     Step::Next(Box::new(account), Last::Nothing(no_answer))
 }

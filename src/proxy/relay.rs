@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use self::events::Events;
 use self::long::Long;
-use super::upstream::{Answer, NoAnswer, explain_cut};
+use super::upstream::{Answer, Failed, NoAnswer, explain_cut};
 use crate::openai::sse::StreamError;
 
 /// A JSON answer up to this size is passed on only once it is complete. Chat answers are far smaller.
@@ -91,7 +91,7 @@ pub(super) async fn error_body(mut answer: Answer, idle: Duration) -> Result<Byt
         }
     }
     Err(NoAnswer {
-        timed_out: false,
+        kind: Failed::Broken,
         summary: format!("an error answer of more than {LONGEST_ERROR} bytes"),
     })
 }
@@ -101,7 +101,7 @@ fn whole(held: Held, expected: Option<u64>) -> Result<Bytes, NoAnswer> {
         && expected != held.bytes as u64
     {
         return Err(NoAnswer {
-            timed_out: false,
+            kind: Failed::Broken,
             summary: format!("the answer ended after {} of {expected} bytes", held.bytes),
         });
     }
@@ -114,11 +114,11 @@ async fn next(answer: &mut Answer, deadline: Instant) -> Result<Option<Bytes>, N
         Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
         Ok(None) => Ok(None),
         Ok(Some(Err(error))) => Err(NoAnswer {
-            timed_out: false,
+            kind: Failed::Broken,
             summary: explain_cut(&error),
         }),
         Err(_) => Err(NoAnswer {
-            timed_out: true,
+            kind: Failed::AfterSending,
             summary: "the answer began and then fell silent".to_owned(),
         }),
     }
@@ -175,15 +175,18 @@ struct Silence {
     idle: Duration,
     heard: Instant,
     timer: Pin<Box<Sleep>>,
+    set_to: Instant,
 }
 
 impl Silence {
     fn new(idle: Duration) -> Self {
         let heard = Instant::now();
+        let set_to = heard + idle;
         Self {
             idle,
             heard,
-            timer: Box::pin(sleep_until(heard + idle)),
+            timer: Box::pin(sleep_until(set_to)),
+            set_to,
         }
     }
 
@@ -191,15 +194,27 @@ impl Silence {
         self.heard = Instant::now();
     }
 
-    /// Is ready when the silence has become too long.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Returns when the silence will have become too long.
+    fn end(&self) -> Instant {
+        self.heard + self.idle
+    }
+
+    /// Is ready when `until` has passed. The timer is set anew only when it is too late or has run out.
+    fn poll(&mut self, cx: &mut Context<'_>, until: Instant) -> Poll<()> {
+        if until < self.set_to {
+            self.set(until);
+        }
         while self.timer.as_mut().poll(cx).is_ready() {
-            let end = self.heard + self.idle;
-            if Instant::now() >= end {
+            if Instant::now() >= until {
                 return Poll::Ready(());
             }
-            self.timer.as_mut().reset(end);
+            self.set(until);
         }
         Poll::Pending
+    }
+
+    fn set(&mut self, to: Instant) {
+        self.timer.as_mut().reset(to);
+        self.set_to = to;
     }
 }

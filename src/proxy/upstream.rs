@@ -47,7 +47,11 @@ pub(super) struct Target {
     known: RefCell<HashMap<(Endpoint, Deployment), Uri>>,
 }
 
-/// Addresses remembered per instance; deployments may be invented by clients.
+/// A smaller body is taken whole by the sockets, so that a break while it is sent has nothing to do with its size.
+const BUFFERED_BY_THE_SYSTEM: usize = 64 * 1024;
+
+/// Addresses remembered per instance; deployments may be invented by clients. `config` holds their names to letters that
+/// a path takes as they are.
 const MOST_KNOWN: usize = 256;
 
 impl Target {
@@ -87,7 +91,7 @@ impl Target {
             .url(endpoint, deployment)
             .parse()
             .map_err(|error| NoAnswer {
-                timed_out: false,
+                kind: Failed::Broken,
                 summary: format!("the address of the deployment cannot be formed: {error}"),
             })?;
         let mut known = self.known.borrow_mut();
@@ -103,38 +107,40 @@ impl Target {
         match &self.version {
             ApiVersion::V1 => format!("{base}/openai/v1/{path}"),
             ApiVersion::Dated(version) => {
-                let deployment = escape_segment(deployment.as_str());
                 format!("{base}/openai/deployments/{deployment}/{path}?api-version={version}")
             }
         }
     }
 }
 
-/// Escapes a deployment for a path: an unmapped model is a client's text.
-fn escape_segment(segment: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if segment.bytes().all(is_plain) && !matches!(segment, "." | "..") {
-        return segment.to_owned();
-    }
-    let mut escaped = String::with_capacity(segment.len() * 3);
-    for byte in segment.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
-}
-
 /// An answer whose head has come.
 pub(super) type Answer = ClientResponse<BoxedPayloadStream>;
+
+/// Why no answer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// No connection in time: nothing was sent.
+    Connecting,
+    /// No answer in time, or none that goes on: the request was sent.
+    AfterSending,
+    /// The connection broke while a large body went out: an early refusal, such as a 413, looks like this.
+    Uploading,
+    /// The way there or the answer was broken.
+    Broken,
+}
+
+impl Failed {
+    /// Says whether time ran out.
+    pub(super) fn is_timeout(self) -> bool {
+        matches!(self, Self::Connecting | Self::AfterSending)
+    }
+}
 
 /// No answer has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NoAnswer {
-    /// Whether time ran out; else the way there or the answer was broken.
-    pub(super) timed_out: bool,
+    /// What kind of silence it is.
+    pub(super) kind: Failed,
     /// One line, for the status page and the client.
     pub(super) summary: String,
 }
@@ -189,7 +195,7 @@ impl Upstream {
             match sent.await {
                 Ok(answer) => return check_length(answer),
                 Err(error) if !resent && stale(&error) => resent = true,
-                Err(error) => return Err(self.explain(&error)),
+                Err(error) => return Err(self.explain(&error, body.len())),
             }
         }
     }
@@ -217,25 +223,33 @@ impl Upstream {
         request
     }
 
-    fn explain(&self, error: &SendRequestError) -> NoAnswer {
+    fn explain(&self, error: &SendRequestError, body_bytes: usize) -> NoAnswer {
         let seconds = self.first_byte.as_secs_f64();
-        let (timed_out, summary) = match error {
-            SendRequestError::Timeout => (true, format!("no answer within {seconds} s")),
+        let (kind, summary) = match error {
+            SendRequestError::Timeout => (
+                Failed::AfterSending,
+                format!("no answer within {seconds} s"),
+            ),
             SendRequestError::Connect(ConnectError::Timeout) => {
-                (true, "no connection in time".to_owned())
+                (Failed::Connecting, "no connection in time".to_owned())
             }
-            SendRequestError::Connect(inner) => (false, format!("cannot connect: {inner}")),
+            SendRequestError::Connect(inner) => {
+                (Failed::Broken, format!("cannot connect: {inner}"))
+            }
             SendRequestError::Send(inner) => (
-                false,
+                match body_bytes > BUFFERED_BY_THE_SYSTEM {
+                    true => Failed::Uploading,
+                    false => Failed::Broken,
+                },
                 format!("the connection broke while the request was sent: {inner}"),
             ),
             SendRequestError::Response(inner) => (
-                false,
+                Failed::Broken,
                 format!("the connection broke before the answer: {inner}"),
             ),
-            other => (false, format!("the request failed: {other}")),
+            other => (Failed::Broken, format!("the request failed: {other}")),
         };
-        NoAnswer { timed_out, summary }
+        NoAnswer { kind, summary }
     }
 }
 
@@ -250,7 +264,7 @@ fn check_length(answer: Answer) -> Result<Answer, NoAnswer> {
         || headers.contains_key(header::TRANSFER_ENCODING);
     if has_body && !has_length && answer.status().is_success() {
         return Err(NoAnswer {
-            timed_out: false,
+            kind: Failed::Broken,
             summary: "the answer says neither its length nor that it is chunked".to_owned(),
         });
     }
@@ -273,20 +287,5 @@ pub(super) fn explain_cut(error: &PayloadError) -> String {
             format!("the answer was cut off: {error}")
         }
         other => format!("the answer cannot be read: {other}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deployment_cannot_leave_its_place_in_the_path() {
-        assert_eq!(escape_segment("gpt-4o_2.1"), "gpt-4o_2.1");
-        assert_eq!(
-            escape_segment("../keys?x=1#y z/é"),
-            "%2E%2E%2Fkeys%3Fx%3D1%23y%20z%2F%C3%A9"
-        );
-        assert_eq!(escape_segment(".."), "%2E%2E");
     }
 }

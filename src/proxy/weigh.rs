@@ -35,6 +35,7 @@ pub(super) async fn want(shared: &Shared, call: &Call) -> Want {
     };
     Want {
         model: call.key.clone(),
+        name: call.ask.model.clone(),
         prompt,
         output,
     }

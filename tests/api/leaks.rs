@@ -109,6 +109,12 @@ async fn nothing_is_left_behind_by_hundreds_of_mixed_requests() {
     let app = description.start().await;
     let port: u16 = app.url.rsplit(':').next().unwrap().parse().unwrap();
 
+    // The rarest for certain; concurrent requests overwrite each other's.
+    let briefly = Duration::from_millis(5);
+    let hints = [Hint::RetryAfterMs];
+    app.sims[0].play([Play::throttle(Throttle::Current, briefly, &hints)]);
+    app.chat(&chat("rare", 20)).await;
+
     for round in 0..2 {
         many_requests(&app, round * 1_000).await;
 

@@ -20,6 +20,7 @@ mod limits;
 mod raw;
 mod relay;
 mod replay;
+mod spellings;
 mod status;
 mod story;
 mod strategies;

@@ -53,6 +53,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
 struct MembersVisitor;
 
+/// Times that one member may stand in a body. Each is edited, so a body of nothing else would grow many times over.
+const MOST_REPEATS: usize = 8;
+
+fn repeat<'de, E: serde::de::Error>(seen: &mut Vec<&'de str>, value: &'de str) -> Result<(), E> {
+    if seen.len() >= MOST_REPEATS {
+        return Err(E::custom("a member is repeated too often"));
+    }
+    seen.push(value);
+    Ok(())
+}
+
 impl<'de> Visitor<'de> for MembersVisitor {
     type Value = Members<'de>;
 
@@ -65,9 +76,9 @@ impl<'de> Visitor<'de> for MembersVisitor {
         while let Some(key) = map.next_key()? {
             members.count += 1;
             match key {
-                Key::Model => members.model.push(raw(&mut map)?),
+                Key::Model => repeat(&mut members.model, raw(&mut map)?)?,
                 Key::Stream => members.stream = Some(raw(&mut map)?),
-                Key::StreamOptions => members.stream_options.push(raw(&mut map)?),
+                Key::StreamOptions => repeat(&mut members.stream_options, raw(&mut map)?)?,
                 Key::MaxTokens => members.max_tokens = Some(raw(&mut map)?),
                 Key::MaxCompletionTokens => members.max_completion_tokens = Some(raw(&mut map)?),
                 Key::MaxOutputTokens => members.max_output_tokens = Some(raw(&mut map)?),

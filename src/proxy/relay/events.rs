@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
@@ -14,12 +15,17 @@ use futures_util::Stream;
 use tokio::time::Instant;
 
 use super::{Broken, PREAMBLE, Silence, Sorting, next};
+use crate::actors::Outcome;
 use crate::domain::Tokens;
 use crate::error::stream_error_event;
 use crate::openai::sse::{self, Event, Splitter, StreamError, Streamed};
 use crate::openai::usage::Usage;
 use crate::proxy::account::Account;
-use crate::proxy::upstream::{Answer, NoAnswer, explain_cut};
+use crate::proxy::declined::{Charge, Declined};
+use crate::proxy::upstream::{Answer, Failed, NoAnswer, explain_cut};
+
+/// How long the end of the body may stay out after `[DONE]` before the connection is given up.
+const AFTER_DONE: Duration = Duration::from_secs(1);
 
 /// The body of an event stream.
 pub(in crate::proxy) struct Events {
@@ -30,6 +36,8 @@ pub(in crate::proxy) struct Events {
     silence: Silence,
     account: Option<Account>,
     has_ended: bool,
+    /// When the first content must have come, also if the events before it have been shown already.
+    content_by: Instant,
 }
 
 /// What has passed by.
@@ -57,6 +65,7 @@ impl Events {
             silence: Silence::new(sorting.idle),
             account: None,
             has_ended: false,
+            content_by: sorting.deadline,
         };
         let mut release: Option<Instant> = None;
         while !events.seen.is_showable() {
@@ -68,8 +77,10 @@ impl Events {
                     if !events.seen.done {
                         return Err(Broken::Cut(ended_early()));
                     }
+                    // The body must not be asked again after its end.
+                    events.has_ended = true;
                 }
-                Err(no_answer) if no_answer.timed_out && release.is_some() => break,
+                Err(no_answer) if no_answer.kind.is_timeout() && release.is_some() => break,
                 Err(no_answer) => return Err(Broken::Cut(no_answer)),
             }
             if let Some(error) = events.seen.error.take() {
@@ -86,6 +97,9 @@ impl Events {
     /// Makes the body answerable for the account.
     pub(in crate::proxy) fn owed_by(mut self, account: Account) -> Self {
         self.account = Some(account);
+        if self.has_ended {
+            self.settle(None);
+        }
         self
     }
 
@@ -124,22 +138,30 @@ impl Events {
     fn end(&mut self, cut: Option<String>) {
         self.has_ended = true;
         self.take_last();
-        let failure = match (&self.seen.error, cut) {
+        let failure = match (self.seen.error.take(), cut) {
             _ if self.seen.done => None,
-            (Some(error), _) => {
-                // The client has the service's own words already.
-                Some(format!(
-                    "error in the stream: {}: {}",
-                    error.code, error.message
-                ))
-            }
+            // The client has the service's own words already.
+            (Some(error), _) => Some(Failure::Told(error)),
             (None, cut) => {
                 let summary = cut.unwrap_or_else(|| ended_early().summary);
                 self.tell(&summary);
-                Some(summary)
+                Some(Failure::Cut(summary))
             }
         };
         self.settle(failure);
+    }
+
+    /// Returns until when the upstream may be silent, and what longer silence means; nothing if all is there.
+    fn patience(&self) -> (Instant, Option<&'static str>) {
+        let idle = self.silence.end();
+        if self.seen.done {
+            // Only the end of the body is missing; without it the connection cannot be used again.
+            (idle.min(self.silence.heard + AFTER_DONE), None)
+        } else if self.seen.content {
+            (idle, Some("the stream fell silent"))
+        } else {
+            (idle.min(self.content_by), Some("no content came in time"))
+        }
     }
 
     fn tell(&mut self, summary: &str) {
@@ -150,7 +172,7 @@ impl Events {
         self.queue(Bytes::from(event));
     }
 
-    fn settle(&mut self, failure: Option<String>) {
+    fn settle(&mut self, failure: Option<Failure>) {
         let Some(mut account) = self.account.take() else {
             return;
         };
@@ -158,15 +180,36 @@ impl Events {
         match (failure, self.seen.usage) {
             (None, Some(usage)) => account.settle_usage(Some(usage)),
             (None, None) => account.settle_streamed(output),
-            (Some(summary), _) => account.settle_cut(Some(output), summary),
+            (Some(Failure::Cut(summary)), _) => account.settle_cut(Some(output), summary),
+            (Some(Failure::Told(error)), _) => settle_told(&mut account, error, output),
         }
         account.close(self.answer.status().as_u16());
     }
 }
 
+/// Why a stream has no proper end.
+enum Failure {
+    /// It broke off, and the client was told by us.
+    Cut(String),
+    /// The service said so itself.
+    Told(StreamError),
+}
+
+/// Ends an attempt whose stream told an error after its content: what it means, it would have meant before.
+fn settle_told(account: &mut Account, error: StreamError, output: Tokens) {
+    match Declined::in_stream(error).judge(SystemTime::now()) {
+        None => account.settle_client_error(Some(output)),
+        Some(Charge {
+            outcome: Outcome::Faulted { summary, .. },
+            ..
+        }) => account.settle_cut(Some(output), summary),
+        Some(charge) => account.settle(charge.attempt, charge.outcome),
+    }
+}
+
 fn ended_early() -> NoAnswer {
     NoAnswer {
-        timed_out: false,
+        kind: Failed::Broken,
         // Without the mark itself: many clients take any line that contains it for the end.
         summary: "the stream ended without its end mark".to_owned(),
     }
@@ -242,10 +285,13 @@ impl MessageBody for Events {
                 }
                 Poll::Ready(Some(Err(error))) => self.end(Some(explain_cut(&error))),
                 Poll::Ready(None) => self.end(None),
-                Poll::Pending => match self.silence.poll(cx) {
-                    Poll::Ready(()) => self.end(Some("the stream fell silent".to_owned())),
-                    Poll::Pending => return Poll::Pending,
-                },
+                Poll::Pending => {
+                    let (until, meaning) = self.patience();
+                    match self.silence.poll(cx, until) {
+                        Poll::Ready(()) => self.end(meaning.map(str::to_owned)),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
             }
         }
     }

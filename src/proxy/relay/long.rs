@@ -119,10 +119,13 @@ impl MessageBody for Long {
                 }
                 Poll::Ready(Some(Err(error))) => self.cut(explain_cut(&error)),
                 Poll::Ready(None) => self.end(),
-                Poll::Pending => match self.silence.poll(cx) {
-                    Poll::Ready(()) => self.cut("the answer fell silent".to_owned()),
-                    Poll::Pending => return Poll::Pending,
-                },
+                Poll::Pending => {
+                    let until = self.silence.end();
+                    match self.silence.poll(cx, until) {
+                        Poll::Ready(()) => self.cut("the answer fell silent".to_owned()),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
             };
             if polled.is_ready() {
                 return polled;

@@ -71,7 +71,7 @@ async fn a_path_that_is_no_text_is_answered_in_the_same_shape() {
     assert_eq!(model.status, 404);
     assert_eq!(model.code(), "model_not_found");
     assert_eq!(deployment.status, 404);
-    assert_eq!(deployment.json()["error"]["code"], "DeploymentNotFound");
+    assert_eq!(deployment.code(), "model_not_found");
     app.finish().await;
 }
 

@@ -25,7 +25,7 @@ fn an_instance_overrides_the_shared_map() {
     let deployment = |instance: usize, model: &str| {
         let instance = &config.instances[instance];
         let found = instance.deployment(&ModelKey::of(model), &ModelName::new(model));
-        found.as_str().to_owned()
+        found.unwrap().as_str().to_owned()
     };
 
     assert_eq!(deployment(0, "gpt-4o"), "shared");
@@ -115,4 +115,27 @@ fn a_mapped_model_that_no_instance_serves_is_not_listed_and_draws_a_warning() {
     assert_eq!(names(&config), ["gpt-4o"]);
     assert_eq!(config.warnings.len(), 1);
     assert!(config.warnings[0].starts_with("MODEL_MAP_GPT4 has no effect"));
+}
+
+#[test]
+fn a_name_that_is_not_mapped_and_no_deployment_could_have_is_not_served() {
+    let config = good(&WEST);
+    let instance = &config.instances[0];
+    for name in [
+        "../../other/api",
+        "..",
+        ".",
+        "a/b",
+        "a?b",
+        "a b",
+        "ft:gpt-4o:org",
+        "g\u{e4}",
+    ] {
+        let found = instance.deployment(&ModelKey::of(name), &ModelName::new(name));
+        assert_eq!(found, None, "{name}");
+    }
+    for name in ["gpt-4o", "gpt-4.1_mini", "o3"] {
+        let found = instance.deployment(&ModelKey::of(name), &ModelName::new(name));
+        assert_eq!(found.unwrap().as_str(), name);
+    }
 }
