@@ -3,8 +3,8 @@
 use std::io::{BufRead, stdin};
 use std::process::ExitCode;
 
-use azure_openai_proxy::domain::Endpoint;
-use azure_openai_proxy::openai::request::Ask;
+use azure_openai_proxy::domain::{Endpoint, Tokens};
+use azure_openai_proxy::openai::request::{Ask, Rejection};
 use azure_openai_proxy::tokens;
 use clap::{Args, ValueEnum};
 
@@ -12,7 +12,7 @@ use super::{UNUSABLE, complain, say};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Endpoint that the bodies are meant for
+    /// Endpoint that the bodies are meant for; `responses` is counted but not proxied
     #[arg(long, value_enum, default_value_t = Kind::Chat)]
     endpoint: Kind,
 }
@@ -22,20 +22,39 @@ enum Kind {
     Chat,
     Completions,
     Embeddings,
+    Responses,
+}
+
+impl Kind {
+    /// The proxied endpoint by whose rules the body is read.
+    fn endpoint(self) -> Endpoint {
+        match self {
+            // Of a Responses body only the model is read, which stands where that of a chat does.
+            Self::Chat | Self::Responses => Endpoint::ChatCompletions,
+            Self::Completions => Endpoint::Completions,
+            Self::Embeddings => Endpoint::Embeddings,
+        }
+    }
+
+    fn count(self, body: &[u8]) -> Result<Tokens, Rejection> {
+        let ask = Ask::read(self.endpoint(), body, None)?;
+        let model = ask.model.as_str();
+        Ok(match self {
+            Self::Responses => tokens::responses_input_tokens(model, body),
+            Self::Chat | Self::Completions | Self::Embeddings => {
+                tokens::prompt_tokens(self.endpoint(), model, body)
+            }
+        })
+    }
 }
 
 pub(crate) fn run(options: &Options) -> ExitCode {
-    let endpoint = match options.endpoint {
-        Kind::Chat => Endpoint::ChatCompletions,
-        Kind::Completions => Endpoint::Completions,
-        Kind::Embeddings => Endpoint::Embeddings,
-    };
     let mut bad = false;
     for (number, line) in stdin().lock().split(b'\n').enumerate() {
         match line {
             Ok(body) if body.trim_ascii().is_empty() => {}
-            Ok(body) => match Ask::read(endpoint, &body, None) {
-                Ok(ask) => say(tokens::prompt_tokens(endpoint, ask.model.as_str(), &body)),
+            Ok(body) => match options.endpoint.count(&body) {
+                Ok(tokens) => say(tokens),
                 Err(rejection) => {
                     complain(format!("line {}: {rejection}", number + 1));
                     bad = true;
