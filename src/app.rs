@@ -18,7 +18,6 @@ use crate::domain::InstanceName;
 use crate::http::{self, Site};
 use crate::metrics::Metrics;
 use crate::proxy::{self, Proxy, Shared};
-use crate::tokens;
 
 /// How long an idle client connection is kept: longer than common load balancers keep theirs, so that they close first.
 const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -93,7 +92,6 @@ impl App {
         .bind(address)
         .map_err(|cause| StartError::Bind { address, cause })?;
         let addrs = server.addrs();
-        load_encodings(&config);
         Ok(Self {
             server: server.run(),
             addrs,
@@ -160,18 +158,4 @@ fn site(config: &Config) -> Site {
         strategy: config.strategy,
         started: started.unwrap_or_default().as_secs(),
     }
-}
-
-/// Loads the encodings of the configured models beside the start, so that neither the port nor the first request that
-/// must be counted waits for them. An encoding that is missing when it is needed is loaded then.
-fn load_encodings(config: &Config) {
-    let mut models: Vec<String> = config.catalog.iter().map(ToString::to_string).collect();
-    if models.is_empty() {
-        models.push("gpt-4o".to_owned());
-    }
-    actix_rt::task::spawn_blocking(move || {
-        for model in models {
-            tokens::load(&model);
-        }
-    });
 }

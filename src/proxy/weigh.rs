@@ -1,8 +1,9 @@
 //! How many tokens to reserve for a request, at the least cost that is safe.
 //!
 //! Bytes bound tokens from above. While that bound fits well inside what is free somewhere, an estimate from the bytes
-//! is reserved and settled to the real usage later; the tokeniser runs only where its number may decide. Long texts
-//! are counted on the blocking pool, since a worker that counts 100 KB makes everyone else wait for milliseconds.
+//! is reserved and settled to the real usage later; the tokeniser runs only where its number may decide. Then the
+//! worker counts what is quick, as a conversation whose history is remembered. Long new texts, and the first use of an
+//! encoding, which loads its table, go to the blocking pool: they would make everyone else wait for milliseconds.
 
 use actix_web::web;
 
@@ -14,8 +15,11 @@ use crate::tokens;
 /// The bound fits well if this many such requests would fit: the estimate may then be off without doing harm.
 const WELL_INSIDE: u64 = 8;
 
-/// Bodies up to this length are counted on the worker: well under a millisecond for English text.
-const COUNT_INLINE_BYTES: usize = 8 * 1024;
+/// New text up to this length is tokenised on the worker: about half a millisecond for English.
+const NEW_BYTES_INLINE: usize = 8 * 1024;
+
+/// Longer bodies are not even parsed on the worker.
+const BODY_BYTES_INLINE: usize = 256 * 1024;
 
 /// `max_tokens` of a legacy completion that names none, as its API documents.
 const LEGACY_DEFAULT_CAP: Tokens = Tokens(16);
@@ -66,11 +70,14 @@ fn most_free(shared: &Shared, model: &ModelKey) -> Tokens {
 /// Counts exactly; `None` only if the blocking pool is shutting down.
 async fn count(call: &Call) -> Option<Tokens> {
     let endpoint = call.ask.endpoint;
-    if call.body.len() <= COUNT_INLINE_BYTES {
-        let model = call.ask.model.as_str();
-        return Some(tokens::prompt_tokens(endpoint, model, &call.body));
-    }
     let model = call.ask.model.clone();
+    if call.body.len() <= BODY_BYTES_INLINE {
+        let quick =
+            tokens::prompt_tokens_if_quick(endpoint, model.as_str(), &call.body, NEW_BYTES_INLINE);
+        if quick.is_some() {
+            return quick;
+        }
+    }
     let body = call.body.clone();
     web::block(move || tokens::prompt_tokens(endpoint, model.as_str(), &body))
         .await

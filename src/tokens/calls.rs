@@ -66,7 +66,7 @@ impl<'m> History<'m> {
                 for id in calls.iter().filter_map(|call| call.text("id")) {
                     self.calls.insert(id, Call::Parallel { group });
                 }
-                Some(AROUND_PARALLEL_CALLS + added + model.encoding.count(&parallel(several)))
+                Some(AROUND_PARALLEL_CALLS + added + model.counter.count(&parallel(several)))
             }
         }
     }
@@ -107,22 +107,22 @@ impl<'m> History<'m> {
             Some(Call::Single { name }) => name,
             None => name.unwrap_or(""),
         };
-        let author = model.encoding.count(&format!("functions.{name}"));
-        AROUND_ANSWER + author + model.encoding.count(&text)
+        let author = model.counter.count(&format!("functions.{name}"));
+        AROUND_ANSWER + author + model.counter.count(&text)
     }
 
     /// Counts the lists of answers to parallel calls.
     pub(super) fn count_lists(&self, model: &Model) -> u64 {
         self.answers
             .iter()
-            .map(|answers| model.encoding.count(&list(answers)))
+            .map(|answers| model.counter.count(&list(answers)))
             .sum()
     }
 }
 
 fn count_function(model: &Model, function: &Json<'_>) -> u64 {
     let name = function.text("name").unwrap_or("");
-    model.encoding.count(name) + model.encoding.count(&arguments_of(function))
+    model.counter.count(name) + model.counter.count(&arguments_of(function))
 }
 
 /// Returns what a call calls: a function, or a custom tool.
@@ -216,7 +216,7 @@ mod tests {
             r#"[{{"role":"assistant","tool_calls":[{calls}]}},
                 {{"role":"tool","tool_call_id":"1","content":"x"}},{{"role":"tool","tool_call_id":"2","content":"y"}}]"#
         );
-        let text = |text: &str| Model::of("gpt-4o").encoding.count(text);
+        let text = |text: &str| Model::of("gpt-4o").counter.count(text);
         let rendered = r#"{"tool_uses":[{"recipient_name":"functions.f","parameters":{}},{"recipient_name":"functions.f","parameters":{}}]}"#;
 
         assert_eq!(
@@ -231,7 +231,7 @@ mod tests {
             r#"[{{"role":"assistant","tool_calls":[{}]}},{{"role":"tool","tool_call_id":"7","content":"x"}}]"#,
             call("7", "{}")
         );
-        let text = |text: &str| Model::of("gpt-4o").encoding.count(text);
+        let text = |text: &str| Model::of("gpt-4o").counter.count(text);
 
         assert_eq!(
             count("gpt-4o", &messages),

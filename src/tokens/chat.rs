@@ -62,7 +62,7 @@ fn count_message<'m>(
     if let Some(calls) = history.count_calls(model, message) {
         let name = message
             .text("name")
-            .map_or(0, |name| model.encoding.count(name));
+            .map_or(0, |name| model.counter.count(name));
         // What the assistant said before it called is a message before that of the call.
         let said = if text.is_empty() {
             0
@@ -87,12 +87,12 @@ pub(super) fn count_plain(model: &Model, message: &Json<'_>) -> u64 {
     } else {
         0
     };
-    count_around(model, message) + channel + model.encoding.count(&text_of(message))
+    count_around(model, message) + channel + model.counter.count(&text_of(message))
 }
 
 /// Counts a message of nothing but text.
 pub(super) fn count_text(model: &Model, role: &str, text: &str) -> u64 {
-    AROUND_MESSAGE + model.encoding.count(role) + model.encoding.count(text)
+    AROUND_MESSAGE + model.counter.count_role(role) + model.counter.count(text)
 }
 
 /// Counts what a message costs beside its text.
@@ -103,10 +103,10 @@ fn count_around(model: &Model, message: &Json<'_>) -> u64 {
         1 + if name == role {
             0
         } else {
-            model.encoding.count(name)
+            model.counter.count(name)
         }
     });
-    AROUND_MESSAGE + model.encoding.count(role) + name + count_attachments(model, message)
+    AROUND_MESSAGE + model.counter.count_role(role) + name + count_attachments(model, message)
 }
 
 fn count_attachments(model: &Model, message: &Json<'_>) -> u64 {

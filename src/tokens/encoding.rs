@@ -28,9 +28,14 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// Makes sure the table is in memory; the first call takes a few hundred milliseconds.
+    /// Makes sure the table is in memory; the first call takes a few hundred milliseconds, and calls meanwhile wait.
     pub(super) fn load(self) {
         self.table();
+    }
+
+    /// Tells whether the table is in memory.
+    pub(super) fn is_loaded(self) -> bool {
+        self.cell().get().is_some()
     }
 
     /// Counts the tokens of `text`.
@@ -45,13 +50,17 @@ impl Encoding {
 
     /// Returns the table; `None` only if the one compiled in is damaged.
     fn table(self) -> Option<&'static CoreBPE> {
+        let read = match self {
+            Self::O200k => tiktoken_rs::o200k_base,
+            Self::Cl100k => tiktoken_rs::cl100k_base,
+        };
+        self.cell().get_or_init(|| read().ok()).as_ref()
+    }
+
+    fn cell(self) -> &'static OnceLock<Option<CoreBPE>> {
         match self {
-            Self::O200k => O200K
-                .get_or_init(|| tiktoken_rs::o200k_base().ok())
-                .as_ref(),
-            Self::Cl100k => CL100K
-                .get_or_init(|| tiktoken_rs::cl100k_base().ok())
-                .as_ref(),
+            Self::O200k => &O200K,
+            Self::Cl100k => &CL100K,
         }
     }
 }

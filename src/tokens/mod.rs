@@ -3,13 +3,16 @@
 //! The exact count follows the rules by which the service renders a request into text before it tokenises it; they
 //! were found by fitting real `usage`, and `tests/tokens` holds them to it. What a request holds beside text (images)
 //! is charged by its size. A body that is not JSON is taken for text of four bytes a token, since it will be refused
-//! anyway. Nothing here fails, panics or takes more than linear time. Learning from live answers is left to others.
+//! anyway. Nothing here fails, panics or takes more than linear time. Texts that were counted once are remembered.
+//! Learning from live answers is left to others.
 
 mod calls;
 mod chat;
+mod counter;
 mod encoding;
 mod images;
 mod json;
+mod memo;
 mod model;
 mod preamble;
 mod prompt;
@@ -23,31 +26,67 @@ pub use rough::Rough;
 
 use crate::domain::{Endpoint, Tokens};
 
+use counter::Counter;
 use json::Json;
 use model::Model;
 
 /// Makes sure that the table of the model's encoding is in memory; without it the first count is slow.
 pub fn load(model: &str) {
-    Model::of(model).encoding.load();
+    model::encoding_of(model).load();
 }
 
 /// Counts the tokens of a text as the model reads it; names of special tokens count as text.
 pub fn count_text(model: &str, text: &str) -> Tokens {
-    Tokens(Model::of(model).encoding.count(text))
+    Tokens(Model::of(model).counter.count(text))
 }
 
 /// Counts the prompt tokens of a request's JSON body.
 ///
 /// Never exceeds the bound of [`rough`], where that gives one.
 pub fn prompt_tokens(endpoint: Endpoint, model: &str, body: &[u8]) -> Tokens {
-    let model = Model::of(model);
+    count_prompt(endpoint, &Model::of(model), body)
+}
+
+/// Counts as [`prompt_tokens`] does, unless that takes long: `None` if a table would have to be loaded, or if more than
+/// `new_bytes` of text are not remembered from earlier requests.
+///
+/// What takes long can still be counted by [`prompt_tokens`] elsewhere; nothing that was counted here is lost.
+///
+/// ```
+/// use azure_openai_proxy::domain::Endpoint;
+/// use azure_openai_proxy::tokens;
+///
+/// let body = br#"{"messages":[{"role":"user","content":"How far is the moon from the earth?"}]}"#;
+/// let quick = |new_bytes| {
+///     tokens::prompt_tokens_if_quick(Endpoint::ChatCompletions, "gpt-4o", body, new_bytes)
+/// };
+///
+/// assert_eq!(quick(100), None, "no table is in memory yet");
+/// tokens::load("gpt-4o");
+/// assert_eq!(quick(10), None, "the text is longer");
+/// let counted = quick(100);
+/// assert!(counted.is_some());
+/// assert_eq!(quick(0), counted, "the text is remembered");
+/// ```
+pub fn prompt_tokens_if_quick(
+    endpoint: Endpoint,
+    model: &str,
+    body: &[u8],
+    new_bytes: usize,
+) -> Option<Tokens> {
+    let model = Model::counted_by(model, |encoding| Counter::quick(encoding, new_bytes));
+    let tokens = count_prompt(endpoint, &model, body);
+    model.counter.has_counted_all().then_some(tokens)
+}
+
+fn count_prompt(endpoint: Endpoint, model: &Model, body: &[u8]) -> Tokens {
     let counted = match endpoint {
-        Endpoint::ChatCompletions => count_tree(body, |tree| chat::count(&model, tree)),
-        Endpoint::Completions => prompt::count_completion(model.encoding, body),
-        Endpoint::Embeddings => prompt::count_embedding(model.encoding, body),
+        Endpoint::ChatCompletions => count_tree(body, |tree| chat::count(model, tree)),
+        Endpoint::Completions => prompt::count_completion(&model.counter, body),
+        Endpoint::Embeddings => prompt::count_embedding(&model.counter, body),
     };
     let tokens = Tokens(counted.unwrap_or_else(|| four_bytes_each(body)));
-    rough::bound(endpoint, body).map_or(tokens, |bound| tokens.min(bound))
+    rough::cap(endpoint, body, tokens)
 }
 
 /// Counts the input tokens of a body of the Responses API.
@@ -72,5 +111,7 @@ fn four_bytes_each(body: &[u8]) -> u64 {
     (body.len() as u64).div_ceil(4)
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

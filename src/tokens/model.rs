@@ -3,6 +3,7 @@
 //! Names are compared in lower case and with or without the hyphen of `gpt-`, as clients and deployments spell them in
 //! many ways; `ft:` names follow their base model. A name that says nothing is taken for the newest plain kind.
 
+use super::counter::Counter;
 use super::encoding::Encoding;
 
 /// A generation of chat models, as far as it changes how a request is rendered.
@@ -39,8 +40,8 @@ impl Generation {
 /// A model, as far as counting goes.
 #[derive(Clone, Debug)]
 pub(super) struct Model {
-    /// The table its text is tokenised with.
-    pub(super) encoding: Encoding,
+    /// Counts text in its encoding.
+    pub(super) counter: Counter,
     /// The constants that apply.
     pub(super) generation: Generation,
     /// The name in lower case, without `ft:`.
@@ -48,18 +49,28 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// Reads a model's name.
+    /// Reads a model's name; its text is counted whatever it takes.
     pub(super) fn of(name: &str) -> Self {
-        let lower = name.trim().to_ascii_lowercase();
-        let name = match lower.strip_prefix("ft:") {
-            Some(tuned) => tuned.split(':').next().unwrap_or(tuned).to_owned(),
-            None => lower,
-        };
+        Self::counted_by(name, Counter::unlimited)
+    }
+
+    /// Reads a model's name; its text is counted by what `counter` makes of its encoding.
+    pub(super) fn counted_by(name: &str, counter: impl FnOnce(Encoding) -> Counter) -> Self {
+        let name = base_name(name);
         Self {
-            encoding: encoding(&name),
+            counter: counter(encoding(&name)),
             generation: generation(&name),
             name,
         }
+    }
+}
+
+/// Returns the name in lower case, of a tuned model that of its base.
+fn base_name(name: &str) -> String {
+    let lower = name.trim().to_ascii_lowercase();
+    match lower.strip_prefix("ft:") {
+        Some(tuned) => tuned.split(':').next().unwrap_or(tuned).to_owned(),
+        None => lower,
     }
 }
 
@@ -67,6 +78,11 @@ impl Model {
 pub(super) fn after_gpt(name: &str) -> Option<&str> {
     let rest = name.strip_prefix("gpt")?;
     Some(rest.strip_prefix('-').unwrap_or(rest))
+}
+
+/// Returns the encoding of the model with this name.
+pub(super) fn encoding_of(name: &str) -> Encoding {
+    encoding(&base_name(name))
 }
 
 /// Chooses the table; the prefixes are those of tiktoken's `model.py`.
@@ -115,7 +131,7 @@ mod tests {
             "GPT-35-Turbo",
             "gpt-3.5-turbo-0125",
         ] {
-            assert_eq!(Model::of(name).encoding, Encoding::Cl100k, "{name}");
+            assert_eq!(encoding_of(name), Encoding::Cl100k, "{name}");
         }
         for name in [
             "text-embedding-ada-002",
@@ -123,7 +139,7 @@ mod tests {
             "davinci-002",
             "ft:gpt-3.5-turbo:me::id",
         ] {
-            assert_eq!(Model::of(name).encoding, Encoding::Cl100k, "{name}");
+            assert_eq!(encoding_of(name), Encoding::Cl100k, "{name}");
         }
         for name in [
             "gpt-4o",
@@ -135,7 +151,7 @@ mod tests {
             "my-own",
             "",
         ] {
-            assert_eq!(Model::of(name).encoding, Encoding::O200k, "{name}");
+            assert_eq!(encoding_of(name), Encoding::O200k, "{name}");
         }
     }
 

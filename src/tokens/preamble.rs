@@ -26,7 +26,7 @@ impl Preamble {
         let format = schema::of(body);
         let name = format
             .as_ref()
-            .map_or(0, |format| model.encoding.count(format.name));
+            .map_or(0, |format| model.counter.count(format.name));
         let added = match (&block, &format) {
             (Some(_), _) => added_by_tools(model, body),
             (None, Some(_)) if model.generation.is_reasoning() => name,
@@ -62,9 +62,9 @@ impl Preamble {
         };
         let text = match joined {
             Some(text) => model
-                .encoding
+                .counter
                 .count(&format!("{}{text}\n\n{block}", self.heading)),
-            None => 4 + model.encoding.count(block),
+            None => 4 + model.counter.count(block),
         };
         // The answer is primed with one token less, because it may go to a tool.
         (text + self.added).saturating_sub(1)
@@ -79,7 +79,7 @@ impl Preamble {
 /// Counts what tools cost beside their text.
 fn added_by_tools(model: &Model, body: &Json<'_>) -> u64 {
     match model.generation {
-        Generation::Classic => forced_choice(body).map_or(0, |name| 7 + model.encoding.count(name)),
+        Generation::Classic => forced_choice(body).map_or(0, |name| 7 + model.counter.count(name)),
         Generation::EarlyReasoning | Generation::OSeries => 1,
         Generation::Gpt5 => 81,
     }

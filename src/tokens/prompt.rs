@@ -9,7 +9,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::encoding::Encoding;
+use super::counter::Counter;
 use super::json;
 
 /// The fields that hold what is charged.
@@ -29,22 +29,22 @@ struct Input<'a> {
 }
 
 /// Counts the `prompt` of a legacy completion; `None` when the body is not a JSON object.
-pub(super) fn count_completion(encoding: Encoding, body: &[u8]) -> Option<u64> {
+pub(super) fn count_completion(counter: &Counter, body: &[u8]) -> Option<u64> {
     let mut scratch = Vec::new();
     let body: Body<'_> = json::parse(body, &mut scratch)?;
-    Some(body.prompt.count(encoding))
+    Some(body.prompt.count(counter))
 }
 
 /// Counts the `input` of an embedding; `None` when the body is not a JSON object.
-pub(super) fn count_embedding(encoding: Encoding, body: &[u8]) -> Option<u64> {
+pub(super) fn count_embedding(counter: &Counter, body: &[u8]) -> Option<u64> {
     let mut scratch = Vec::new();
     let body: Body<'_> = json::parse(body, &mut scratch)?;
-    Some(body.input.count(encoding))
+    Some(body.input.count(counter))
 }
 
 impl Input<'_> {
-    fn count(&self, encoding: Encoding) -> u64 {
-        let texts: u64 = self.texts.iter().map(|text| encoding.count(text)).sum();
+    fn count(&self, counter: &Counter) -> u64 {
+        let texts: u64 = self.texts.iter().map(|text| counter.count(text)).sum();
         texts + self.ids
     }
 }
@@ -124,10 +124,11 @@ impl<'de> Visitor<'de> for InputVisitor {
 
 #[cfg(test)]
 mod tests {
+    use super::super::encoding::Encoding;
     use super::*;
 
     fn embedding(body: &str) -> Option<u64> {
-        count_embedding(Encoding::Cl100k, body.as_bytes())
+        count_embedding(&Counter::unlimited(Encoding::Cl100k), body.as_bytes())
     }
 
     #[test]
@@ -151,7 +152,10 @@ mod tests {
     fn a_completion_counts_its_prompt_only() {
         let body = br#"{"prompt":["hello world"],"input":"not this","suffix":null}"#;
 
-        assert_eq!(count_completion(Encoding::Cl100k, body), Some(2));
+        assert_eq!(
+            count_completion(&Counter::unlimited(Encoding::Cl100k), body),
+            Some(2)
+        );
     }
 
     #[test]

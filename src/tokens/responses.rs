@@ -28,7 +28,7 @@ pub(super) fn count(model: &Model, body: &Json<'_>) -> u64 {
     total += count_format(model, body);
     match tools::render(model, body) {
         // The heading of the block alone is more than what is saved, so this never saturates.
-        Some(block) => (total + model.encoding.count(&block) + choice(model, body))
+        Some(block) => (total + model.counter.count(&block) + choice(model, body))
             .saturating_sub(saved_by_tools(model)),
         None => total,
     }
@@ -52,7 +52,7 @@ fn count_item<'m>(model: &Model, item: &'m Json<'_>, history: &mut History<'m>) 
 
 fn count_format(model: &Model, body: &Json<'_>) -> u64 {
     let around = u64::from(!model.generation.is_reasoning());
-    schema::of(body).map_or(0, |format| model.encoding.count(&format.render()) + around)
+    schema::of(body).map_or(0, |format| model.counter.count(&format.render()) + around)
 }
 
 /// Counts a tool choice, which only plain models are told in words.
@@ -63,7 +63,7 @@ fn choice(model: &Model, body: &Json<'_>) -> u64 {
         forced_choice(body),
     ) {
         (Generation::Classic, Some("required"), _) => 9,
-        (Generation::Classic, _, Some(name)) => 7 + model.encoding.count(name),
+        (Generation::Classic, _, Some(name)) => 7 + model.counter.count(name),
         (Generation::Gpt5, _, _) => 2,
         (Generation::Classic | Generation::EarlyReasoning | Generation::OSeries, _, _) => 0,
     }

@@ -18,8 +18,8 @@ const ADDED_TOKENS: u64 = 128;
 /// Bytes of the smallest body that asks for anything: its keys and braces.
 const EMPTY_BYTES: u64 = 60;
 
-/// Bytes of JSON to ten tokens, the median over the recordings. JSON around short messages and longer texts even out:
-/// the guess is within 30 % of the count for four requests of five, from 200 bytes to 20 KB.
+/// Bytes of JSON to ten tokens: JSON around short messages and longer texts even out. Over the recorded chats a guess is
+/// 1.07 times the actual prompt in the median, 0.62 times at the 5th percentile and 1.79 times at the 95th.
 const BYTES_PER_TEN_TOKENS: u64 = 49;
 
 /// What the bytes of a body say about its tokens.
@@ -58,7 +58,19 @@ pub(super) fn bound(endpoint: Endpoint, body: &[u8]) -> Option<Tokens> {
         Endpoint::ChatCompletions => mentions_attachment(body),
         Endpoint::Completions | Endpoint::Embeddings => false,
     };
-    (!may_hold_attachments).then_some(Tokens(body.len() as u64 + ADDED_TOKENS))
+    (!may_hold_attachments).then(|| most(body))
+}
+
+/// Caps a count at the bound, which is only looked for where it matters.
+pub(super) fn cap(endpoint: Endpoint, body: &[u8], tokens: Tokens) -> Tokens {
+    if tokens <= most(body) {
+        return tokens;
+    }
+    bound(endpoint, body).map_or(tokens, |bound| tokens.min(bound))
+}
+
+fn most(body: &[u8]) -> Tokens {
+    Tokens(body.len() as u64 + ADDED_TOKENS)
 }
 
 /// Tells whether a body has the key of an attachment: `image_url`, `input_audio`, `file_id` or `file_data`, or hides

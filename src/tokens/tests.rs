@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::encoding::Encoding;
 use super::*;
 
 fn chat(model: &str, body: &str) -> u64 {
@@ -119,6 +120,28 @@ fn loading_and_counting_agree_on_the_encoding() {
     assert_eq!(count_text("gpt-4o", ""), Tokens::ZERO);
 }
 
+#[test]
+fn a_remembered_history_counts_as_before() {
+    let history = "Every turn of a conversation comes again with the next. ".repeat(20);
+    let body = |question: &str| {
+        format!(
+            r#"{{"messages":[{{"role":"user","content":"{history}"}},{{"role":"user","content":"{question}"}}]}}"#
+        )
+    };
+    let alone = chat(
+        "gpt-4o",
+        r#"{"messages":[{"role":"user","content":"and then?"}]}"#,
+    );
+
+    let first = chat("gpt-4o", &body("what?"));
+    let second = chat("gpt-4o", &body("and then?"));
+
+    assert_eq!(first, 3 + 2 * 4 + count_text("gpt-4o", &history).0 + 2);
+    assert_eq!(second, first - 2 + (alone - 3 - 4));
+    assert_ne!(chat("gpt-4", &body("what?")), 0);
+    assert_eq!(chat("gpt-4o", &body("what?")), first);
+}
+
 /// JSON that often looks like a request.
 fn json() -> impl Strategy<Value = String> {
     let keys = "role|content|name|tools|messages|function|functions|parameters|properties|type|enum|anyOf|items|required\
@@ -157,6 +180,15 @@ proptest! {
             prop_assert!(bound.is_none_or(|bound| counted <= bound));
         }
         responses_input_tokens(&model, body.as_bytes());
+    }
+
+    #[test]
+    fn a_remembered_text_counts_as_the_tokeniser_does(text in "\\PC{0,80}") {
+        let tables = [("gpt-4o", Encoding::O200k), ("gpt-4", Encoding::Cl100k)];
+
+        for (model, encoding) in tables.into_iter().chain(tables) {
+            prop_assert_eq!(count_text(model, &text).0, encoding.count(&text));
+        }
     }
 
     #[test]

@@ -147,6 +147,19 @@ fn counts_are_as_close_to_real_usage_as_promised() {
 }
 
 #[test]
+fn a_remembered_request_counts_as_the_first_time() {
+    let Some(records) = record::read_all() else {
+        println!("skipped: no recordings at {}", record::folder().display());
+        return;
+    };
+
+    let first: Vec<u64> = records.iter().map(count).collect();
+    let second: Vec<u64> = records.iter().map(count).collect();
+
+    assert_eq!(first, second);
+}
+
+#[test]
 fn no_real_request_exceeds_its_bound_and_guesses_are_of_the_right_size() {
     let Some(records) = record::read_all() else {
         println!("skipped: no recordings at {}", record::folder().display());
