@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::quota::Quota;
-use super::resource::Resource;
+use super::resource::{Overhead, Resource};
 use super::script::Play;
 use super::wire::Head;
 use crate::domain::Tokens;
@@ -67,6 +67,7 @@ pub(super) struct Books {
     seen: VecDeque<Seen>,
     remembered: usize,
     quotas: HashMap<String, Quota>,
+    overheads: HashMap<String, Overhead>,
     pub(super) counters: Counters,
     pub(super) open_connections: usize,
 }
@@ -74,9 +75,11 @@ pub(super) struct Books {
 impl Books {
     pub(super) fn new(resource: &Resource) -> Self {
         let mut quotas = HashMap::new();
+        let mut overheads = HashMap::new();
         for deployment in &resource.deployments {
             let quota = Quota::new(&deployment.model, deployment.tpm, deployment.rpm);
             quotas.insert(deployment.name.clone(), quota);
+            overheads.insert(deployment.name.clone(), deployment.overhead);
         }
         Self {
             plays: VecDeque::new(),
@@ -84,6 +87,7 @@ impl Books {
             seen: VecDeque::new(),
             remembered: resource.remembered,
             quotas,
+            overheads,
             counters: Counters::default(),
             open_connections: 0,
         }
@@ -105,6 +109,15 @@ impl Books {
 
     pub(super) fn quota(&mut self, deployment: &str) -> Option<&mut Quota> {
         self.quotas.get_mut(deployment)
+    }
+
+    /// Returns what a deployment reports beyond the text of a prompt.
+    pub(super) fn overhead(&self, deployment: &str) -> Overhead {
+        self.overheads.get(deployment).copied().unwrap_or_default()
+    }
+
+    pub(super) fn set_overhead(&mut self, deployment: &str, overhead: Overhead) {
+        self.overheads.insert(deployment.to_owned(), overhead);
     }
 
     pub(super) fn seen(&self) -> Vec<Seen> {

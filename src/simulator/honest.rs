@@ -56,6 +56,7 @@ pub(super) fn honest(
         endpoint: *endpoint,
         model: &deployment.model,
         ask,
+        overhead: books.overhead(&deployment.name),
         bytes,
     };
     let mut reply = answer(order, stamp());

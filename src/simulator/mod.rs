@@ -28,7 +28,7 @@ mod wire;
 
 pub use books::{Counters, Seen};
 pub use reply::Mark;
-pub use resource::{InvalidDeployment, Pace, Resource, SimDeployment};
+pub use resource::{InvalidDeployment, Overhead, Pace, Resource, SimDeployment};
 pub use script::{Answer, Chunking, Cut, Play};
 pub use server::Simulator;
 pub use throttle::{Hint, Throttle};

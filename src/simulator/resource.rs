@@ -24,6 +24,18 @@ pub struct SimDeployment {
     pub(super) model: String,
     pub(super) tpm: Tokens,
     pub(super) rpm: Option<u64>,
+    pub(super) overhead: Overhead,
+}
+
+/// What a deployment reports for a prompt beyond its text, as services do that change a constant or a tokeniser.
+///
+/// Only `usage` shows it. The quota does not: Azure charges that from the characters of the request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overhead {
+    /// Share of the prompt's tokens.
+    pub percent: u64,
+    /// Tokens for every request.
+    pub tokens: Tokens,
 }
 
 /// Deployments of every demo resource, named as Azure names the models.
@@ -147,6 +159,14 @@ impl Resource {
     }
 }
 
+impl Overhead {
+    /// Returns what is reported for a prompt of `tokens`.
+    pub(super) fn on(self, tokens: Tokens) -> Tokens {
+        let share = tokens.0.saturating_mul(self.percent) / 100;
+        tokens + Tokens(share) + self.tokens
+    }
+}
+
 impl SimDeployment {
     /// Makes a deployment whose requests per minute follow from its tokens per minute, as Azure's do.
     pub fn new(name: impl Into<String>, model: impl Into<String>, tpm: Tokens) -> Self {
@@ -155,6 +175,7 @@ impl SimDeployment {
             model: model.into(),
             tpm,
             rpm: None,
+            overhead: Overhead::default(),
         }
     }
 
@@ -162,6 +183,13 @@ impl SimDeployment {
     #[must_use]
     pub fn rpm(mut self, rpm: u64) -> Self {
         self.rpm = Some(rpm);
+        self
+    }
+
+    /// Sets what it reports for prompts beyond their text; `Simulator::set_overhead` changes it later.
+    #[must_use]
+    pub fn overhead(mut self, overhead: Overhead) -> Self {
+        self.overhead = overhead;
         self
     }
 

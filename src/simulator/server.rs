@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use super::books::{Counters, Seen};
 use super::connection::{Connection, Desk};
-use super::resource::Resource;
+use super::resource::{Overhead, Resource};
 use super::script::Play;
 use crate::domain::Tokens;
 
@@ -100,6 +100,11 @@ impl Simulator {
     /// Sets the behaviour while the queue is empty; `None` is the honest resource.
     pub fn always(&self, play: Option<Play>) {
         self.desk.books().always = play;
+    }
+
+    /// Changes what a deployment reports for prompts beyond their text, from its next answer on.
+    pub fn set_overhead(&self, deployment: &str, overhead: Overhead) {
+        self.desk.books().set_overhead(deployment, overhead);
     }
 
     /// Counts the queued behaviours that no request has used.

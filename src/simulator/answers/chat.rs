@@ -108,7 +108,7 @@ pub(super) fn answer(order: Order<'_>, stamp: Stamp) -> Reply {
         });
     }
     let build = Build {
-        prompt_tokens: prompt_tokens(ask),
+        prompt_tokens: order.overhead.on(prompt_tokens(ask)),
         wants_usage: ask.wants_usage(),
         id: format!("chatcmpl-{}", stamp.id),
         model: versioned(order.model),

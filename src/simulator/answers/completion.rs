@@ -39,7 +39,7 @@ struct Choice {
 pub(super) fn answer(order: Order<'_>, stamp: Stamp) -> Reply {
     let ask = order.ask;
     let prompts = ask.inputs("prompt");
-    let prompt_tokens = prompts
+    let text_tokens = prompts
         .iter()
         .map(Input::tokens)
         .fold(Tokens::ZERO, |a, b| a + b);
@@ -59,7 +59,7 @@ pub(super) fn answer(order: Order<'_>, stamp: Stamp) -> Reply {
     let build = Build {
         order,
         stamp,
-        prompt_tokens,
+        prompt_tokens: order.overhead.on(text_tokens),
         prompts: prompts.len(),
     };
     if ask.is_stream() {

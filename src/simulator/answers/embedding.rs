@@ -9,6 +9,7 @@ use rand::{Rng, SeedableRng};
 use serde::Serialize;
 
 use super::{Order, render};
+use crate::domain::Tokens;
 use crate::simulator::ask::{Input, length};
 use crate::simulator::reply::Reply;
 
@@ -54,7 +55,8 @@ pub(super) fn answer(order: Order<'_>) -> Reply {
     let dimensions = usize::try_from(asked.clamp(1, MAX_DIMENSIONS)).unwrap_or(1);
     let as_base64 = order.ask.text("encoding_format") == Some("base64");
     let inputs = order.ask.inputs("input");
-    let tokens: u64 = inputs.iter().map(|input| input.tokens().0).sum();
+    let text_tokens = inputs.iter().map(|input| input.tokens().0).sum();
+    let tokens = order.overhead.on(Tokens(text_tokens)).0;
     let data = inputs
         .iter()
         .enumerate()

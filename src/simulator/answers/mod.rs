@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::ask::Ask;
 use super::reply::Reply;
+use super::resource::Overhead;
 use crate::domain::{Endpoint, Tokens};
 
 /// What makes one answer unlike another.
@@ -33,6 +34,8 @@ pub(super) struct Order<'a> {
     pub(super) endpoint: Endpoint,
     pub(super) model: &'a str,
     pub(super) ask: &'a Ask,
+    /// What its usage shows beyond the text of the prompt.
+    pub(super) overhead: Overhead,
     /// Instead of an echo: a body of exactly this many bytes if whole, else this many bytes of content.
     pub(super) bytes: Option<NonZeroUsize>,
 }
