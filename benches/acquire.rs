@@ -12,6 +12,7 @@ use std::sync::Arc;
 use actix::Arbiter;
 use azure_openai_proxy::actors::{Outbox, Outcome, Output, Registry, Want};
 use azure_openai_proxy::config::{ApiVersion, InstanceConfig};
+use azure_openai_proxy::correction::Basis;
 use azure_openai_proxy::domain::{InstanceName, ModelKey, ModelName, Secret, StrategyKind, Tokens};
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::future::join_all;
@@ -49,11 +50,14 @@ fn acquire(c: &mut Criterion) {
             model: ModelKey::of("gpt-4o"),
             name: ModelName::new("gpt-4o"),
             prompt: Tokens(100),
+            basis: Basis::Counted,
+            at_most: None,
             output: Output::Capped(Tokens(100)),
         };
         if let Ok(Ok(lease)) = outbox.acquire(want, Vec::new()).await {
             let outcome = Outcome::Answered {
                 used: Some(Tokens(0)),
+                prompt: Some(Tokens(100)),
                 output: None,
             };
             outbox.settle(lease, outcome);

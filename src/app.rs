@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App as WebApp, HttpServer, web};
 use rustls::ClientConfig;
+use tokio::sync::Semaphore;
 
 use crate::actors::Registry;
 use crate::config::{Config, InstanceConfig};
@@ -146,6 +147,7 @@ fn share(config: &Config, tls: Arc<ClientConfig>) -> Result<Shared, StartError> 
         metrics,
         timeouts: config.timeouts,
         tls,
+        counting: Semaphore::new(config.server.workers),
     })
 }
 

@@ -71,6 +71,7 @@
 pub mod actors;
 pub mod app;
 pub mod config;
+pub mod correction;
 pub mod domain;
 pub mod error;
 pub mod health;

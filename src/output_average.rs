@@ -3,6 +3,7 @@
 //! An exponentially weighted mean per model: twenty answers are enough to follow a change, one extreme answer is
 //! clipped. The table is bounded, since model names come from clients. What is done with the guess is left to `actors`.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use crate::domain::{ModelKey, Tokens};
@@ -22,15 +23,30 @@ const MOST_MODELS: usize = 256;
 /// Learned output sizes per model.
 #[derive(Clone, Debug, Default)]
 pub struct OutputAverage {
-    means: HashMap<ModelKey, f64>,
+    means: HashMap<ModelKey, Mean>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mean {
+    tokens: f64,
+    answers: u64,
+}
+
+/// What was learned about one model, for the status page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpectedOutput {
+    /// The model.
+    pub model: ModelKey,
+    /// Tokens that one completion is expected to generate.
+    pub tokens: Tokens,
+    /// Answers seen since the start.
+    pub answers: u64,
 }
 
 impl OutputAverage {
     /// Returns the tokens that one completion of `model` is expected to generate.
     pub fn expected(&self, model: &ModelKey) -> Tokens {
-        self.means
-            .get(model)
-            .map_or(FIRST_GUESS, |mean| Tokens(mean.ceil() as u64))
+        self.means.get(model).map_or(FIRST_GUESS, Mean::expected)
     }
 
     /// Learns from a finished completion of `generated` tokens.
@@ -39,12 +55,34 @@ impl OutputAverage {
         if full && !self.means.contains_key(model) {
             return;
         }
-        let mean = self
-            .means
-            .entry(model.clone())
-            .or_insert(FIRST_GUESS.0 as f64);
-        let seen = (generated.0 as f64).min(*mean * OUTLIER);
-        *mean = (*mean + GAIN * (seen - *mean)).max(1.0);
+        let mean = self.means.entry(model.clone()).or_insert(Mean {
+            tokens: FIRST_GUESS.0 as f64,
+            answers: 0,
+        });
+        let seen = (generated.0 as f64).min(mean.tokens * OUTLIER);
+        mean.tokens = (mean.tokens + GAIN * (seen - mean.tokens)).max(1.0);
+        mean.answers += 1;
+    }
+
+    /// Returns what was learned of the `most` models with the most answers, those first.
+    pub fn most_answered(&self, most: usize) -> Vec<ExpectedOutput> {
+        let means = self.means.iter();
+        let mut all: Vec<ExpectedOutput> = means
+            .map(|(model, mean)| ExpectedOutput {
+                model: model.clone(),
+                tokens: mean.expected(),
+                answers: mean.answers,
+            })
+            .collect();
+        all.sort_by(|a, b| (Reverse(a.answers), &a.model).cmp(&(Reverse(b.answers), &b.model)));
+        all.truncate(most);
+        all
+    }
+}
+
+impl Mean {
+    fn expected(&self) -> Tokens {
+        Tokens(self.tokens.ceil() as u64)
     }
 }
 
@@ -91,5 +129,24 @@ mod tests {
         }
 
         assert_eq!(average.means.len(), MOST_MODELS);
+        assert_eq!(average.most_answered(20).len(), 20);
+    }
+
+    #[test]
+    fn the_models_with_the_most_answers_are_listed_first() {
+        let mut average = OutputAverage::default();
+        average.learn(&ModelKey::of("a"), Tokens(256));
+        for _ in 0..2 {
+            average.learn(&ModelKey::of("b"), Tokens(256));
+        }
+
+        let listed = average.most_answered(1);
+
+        let b = ExpectedOutput {
+            model: ModelKey::of("b"),
+            tokens: FIRST_GUESS,
+            answers: 2,
+        };
+        assert_eq!(listed, [b]);
     }
 }

@@ -1,7 +1,7 @@
 //! One Azure resource: the owner of its token window, its health and its errors.
 //!
-//! A thin shell: handlers read the clock once and leave the decisions to `window`, `health` and `output_average`.
-//! Nothing else changes that state, so concurrent requests can never be admitted past the limit.
+//! A thin shell: handlers read the clock once and leave the decisions to `window`, `health`, `correction` and
+//! `output_average`. Nothing else changes that state, so concurrent requests can never be admitted past the limit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -15,6 +15,7 @@ use super::messages::{
     Confirm, Describe, InstanceView, Outcome, Output, Refusal, Reserve, Settle, Want,
 };
 use crate::config::InstanceConfig;
+use crate::correction::{Basis, Corrections};
 use crate::domain::{InstanceId, Tokens};
 use crate::health::{Cause, Health, Status};
 use crate::output_average::OutputAverage;
@@ -22,6 +23,9 @@ use crate::window::Window;
 
 /// How often the gauge follows the window when nothing happens: the width of the window's buckets.
 const REFRESH: Duration = Duration::from_secs(1);
+
+/// Models that the status lists; their names come from clients.
+const LISTED: usize = 20;
 
 /// What other threads may read of an instance without asking: hints, at most a second old. Decisions are the actor's.
 #[derive(Debug)]
@@ -69,10 +73,16 @@ pub struct Instance {
     gauge: Arc<Gauge>,
     window: Window,
     health: Health,
+    corrections: Corrections,
     output: OutputAverage,
     in_flight: u32,
+    /// What running requests may need beyond their reservations, since their prompts were only estimated.
+    exposed: Tokens,
     last_used: Option<Instant>,
 }
+
+/// When to ask again if only the doubt about estimates stands in the way: such requests settle within seconds.
+const DOUBT: Duration = Duration::from_secs(1);
 
 impl Instance {
     /// Prepares the actor; `gauge` is what it publishes.
@@ -84,20 +94,31 @@ impl Instance {
             config,
             gauge,
             health: Health::default(),
+            corrections: Corrections::default(),
             output: OutputAverage::default(),
             in_flight: 0,
+            exposed: Tokens::ZERO,
             last_used: None,
         }
     }
 
-    fn tokens(&self, want: &Want) -> Tokens {
+    fn prompt(&self, want: &Want) -> Tokens {
+        let expected = self
+            .corrections
+            .expected(&want.model, want.basis, want.prompt);
+        // What was learned never makes a request too large that fits by its count.
+        let room = self.window.limit().less(want.output.certain());
+        expected.min(room.max(want.prompt))
+    }
+
+    fn output(&self, want: &Want, prompt: Tokens) -> Tokens {
         match want.output {
-            Output::Capped(output) => want.prompt + output,
+            Output::Capped(output) => output,
             Output::Expected { completions } => {
                 let one = self.output.expected(&want.model);
                 let guess = Tokens(one.0.saturating_mul(completions));
                 // The guess alone never makes a request too large.
-                want.prompt + guess.min(self.window.limit().less(want.prompt))
+                guess.min(self.window.limit().less(prompt))
             }
         }
     }
@@ -105,15 +126,20 @@ impl Instance {
     fn reserve(&mut self, now: Instant, want: &Want) -> Result<Reservation, Refusal> {
         let deployment = self.config.deployment(&want.model, &want.name);
         let deployment = deployment.ok_or(Refusal::NotServed)?;
-        let tokens = self.tokens(want);
+        let expected_prompt = self.prompt(want);
+        let tokens = expected_prompt + self.output(want, expected_prompt);
         self.health
             .check(now, &deployment, tokens)
             .map_err(Refusal::Closed)?;
+        let at_most = want.at_most.unwrap_or(expected_prompt);
+        let exposure = at_most.less(expected_prompt);
+        self.fits(now, want, tokens, exposure)?;
         let mark = self
             .window
             .reserve(now, tokens)
             .map_err(|full| Refusal::Full(full.fits_in))?;
         self.in_flight += 1;
+        self.exposed = self.exposed + exposure;
         self.last_used = Some(now);
         Ok(Reservation {
             tokens,
@@ -121,12 +147,45 @@ impl Instance {
             model: want.model.clone(),
             deployment,
             pass: self.health.admit(now),
+            prompt: want.prompt,
+            basis: want.basis,
+            expected_prompt,
+            exposure,
             guessed: matches!(want.output, Output::Expected { .. }),
         })
     }
 
+    /// Checks that the window holds even if every estimate that is out should turn out to be the most that it can be.
+    fn fits(
+        &mut self,
+        now: Instant,
+        want: &Want,
+        tokens: Tokens,
+        exposure: Tokens,
+    ) -> Result<(), Refusal> {
+        let limit = self.window.limit();
+        let needed = tokens + exposure + self.exposed;
+        match self.window.fits_in(now, needed) {
+            Some(Duration::ZERO) => Ok(()),
+            wait => match want.basis {
+                Basis::Estimated if self.might_fit(now, want) => Err(Refusal::Uncertain),
+                Basis::Estimated | Basis::Counted if tokens > limit => Err(Refusal::Full(None)),
+                Basis::Estimated | Basis::Counted => {
+                    Err(Refusal::Full(Some(wait.unwrap_or(DOUBT))))
+                }
+            },
+        }
+    }
+
+    /// Says whether an exact count could make a request fit. Estimates have hardly ever been four times too high.
+    fn might_fit(&mut self, now: Instant, want: &Want) -> bool {
+        let least = Tokens(want.prompt.0 / 4) + want.output.certain() + self.exposed;
+        self.window.fits_in(now, least) == Some(Duration::ZERO)
+    }
+
     fn settle(&mut self, now: Instant, reservation: Reservation, outcome: Outcome) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.exposed = self.exposed.less(reservation.exposure);
         let reserved = reservation.tokens;
         let actual = charge(&outcome, reserved);
         self.window.settle(now, reservation.mark, reserved, actual);
@@ -137,13 +196,18 @@ impl Instance {
     }
 
     fn learn(&mut self, reservation: &Reservation, outcome: &Outcome) {
-        if let Outcome::Answered {
-            output: Some(output),
-            ..
-        } = outcome
+        let Outcome::Answered { prompt, output, .. } = outcome else {
+            return;
+        };
+        let model = &reservation.model;
+        if let Some(theirs) = prompt {
+            self.corrections
+                .learn(model, reservation.basis, reservation.prompt, *theirs);
+        }
+        if let Some(output) = output
             && reservation.guessed
         {
-            self.output.learn(&reservation.model, *output);
+            self.output.learn(model, *output);
         }
     }
 
@@ -180,7 +244,7 @@ impl Instance {
     }
 
     fn publish(&mut self, now: Instant) {
-        let used = self.window.used(now);
+        let used = self.window.used(now) + self.exposed;
         self.gauge.used.store(used.0, Ordering::Relaxed);
         self.gauge
             .in_flight
@@ -208,6 +272,8 @@ impl Instance {
             last_used: self
                 .last_used
                 .map(|used| now.saturating_duration_since(used)),
+            corrections: self.corrections.most_answered(LISTED),
+            expected_output: self.output.most_answered(LISTED),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::instance::Instance;
 use super::messages::{Confirm, Outcome, Settle};
 use super::outbox::Settlement;
 use crate::config::InstanceConfig;
+use crate::correction::Basis;
 use crate::domain::{Deployment, InstanceId, ModelKey, Tokens};
 use crate::health::Pass;
 use crate::window::Mark;
@@ -28,6 +29,14 @@ pub struct Reservation {
     pub(super) deployment: Deployment,
     /// Permission of the breaker.
     pub(super) pass: Pass,
+    /// Prompt tokens by our own rules, to be compared with what the service says.
+    pub(super) prompt: Tokens,
+    /// How they were found.
+    pub(super) basis: Basis,
+    /// Prompt tokens within `tokens`: corrected by what was learned.
+    pub(super) expected_prompt: Tokens,
+    /// Tokens that are kept free in case that the prompt was estimated too low.
+    pub(super) exposure: Tokens,
     /// Whether the output was a guess, so that the answer teaches something.
     pub(super) guessed: bool,
 }
@@ -78,6 +87,13 @@ impl Lease {
         self.open
             .as_ref()
             .map_or(Tokens::ZERO, |reservation| reservation.tokens)
+    }
+
+    /// Returns the prompt tokens that the service is expected to report.
+    pub fn expected_prompt(&self) -> Tokens {
+        self.open
+            .as_ref()
+            .map_or(Tokens::ZERO, |reservation| reservation.expected_prompt)
     }
 
     /// Says that the instance has begun a good answer. A probe lets others through at once; else nothing is sent.

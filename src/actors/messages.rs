@@ -6,8 +6,10 @@ use actix::prelude::*;
 
 use super::lease::{Lease, Reservation};
 use super::outbox::Settlement;
+use crate::correction::{Basis, Correction};
 use crate::domain::{Deployment, InstanceId, InstanceName, ModelKey, ModelName, Tokens};
 use crate::health::{Closed, Pass, Status};
+use crate::output_average::ExpectedOutput;
 
 /// What a request needs from an instance.
 #[derive(Clone, Debug)]
@@ -16,8 +18,12 @@ pub struct Want {
     pub model: ModelKey,
     /// The same as the client spells it, which names the deployment where no map does.
     pub name: ModelName,
-    /// Prompt tokens, counted or estimated.
+    /// Prompt tokens by our own rules, not corrected.
     pub prompt: Tokens,
+    /// How they were found.
+    pub basis: Basis,
+    /// The most that the prompt can be, where it was only estimated: until it is settled, that much stays free.
+    pub at_most: Option<Tokens>,
     /// Output to reserve.
     pub output: Output,
 }
@@ -73,6 +79,8 @@ pub enum Unavailable {
         /// The instance that has it.
         instance: InstanceName,
     },
+    /// Whether the instance whose turn it is can serve it depends on the exact count: count, and ask again.
+    Uncertain,
     /// Instances are left, but none of them can serve it now.
     Busy(Vec<(InstanceId, Refusal)>),
     /// Every instance that serves the model was tried.
@@ -86,6 +94,8 @@ pub enum Refusal {
     Closed(Closed),
     /// Out of tokens; they fit after this long, `None` if they exceed its limit.
     Full(Option<Duration>),
+    /// The estimate may or may not fit; the exact count decides.
+    Uncertain,
     /// No deployment of its own serves the model.
     NotServed,
     /// The instance does not answer; a fault of this program.
@@ -98,7 +108,7 @@ impl Refusal {
         match self {
             Self::Closed(closed) => Some(closed.wait),
             Self::Full(wait) => wait,
-            Self::NotServed | Self::Gone => None,
+            Self::Uncertain | Self::NotServed | Self::Gone => None,
         }
     }
 }
@@ -138,6 +148,8 @@ pub enum Outcome {
     Answered {
         /// Tokens used; `None` if unknown, which keeps the reservation.
         used: Option<Tokens>,
+        /// Prompt tokens as the service counted them, to learn from; `None` if it did not say.
+        prompt: Option<Tokens>,
         /// Output tokens per completion, to learn from; `None` if unknown.
         output: Option<Tokens>,
     },
@@ -223,4 +235,8 @@ pub struct InstanceView {
     pub weight: u32,
     /// How long ago it was last given a request.
     pub last_used: Option<Duration>,
+    /// What was learned of prompts, of the models with the most answers.
+    pub corrections: Vec<Correction>,
+    /// What was learned of outputs, of the models with the most answers.
+    pub expected_output: Vec<ExpectedOutput>,
 }

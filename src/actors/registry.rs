@@ -112,6 +112,10 @@ async fn acquire(
         };
         match ask(members, picked, &msg.want).await {
             Ok(lease) => return Ok(lease),
+            Err(Refusal::Uncertain) => {
+                router.borrow_mut().retract(&candidates, picked);
+                return Err(Unavailable::Uncertain);
+            }
             Err(refusal) => {
                 router.borrow_mut().retract(&candidates, picked);
                 candidates.retain(|candidate| candidate.id != picked);

@@ -10,8 +10,12 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::config::{ApiVersion, InstanceConfig};
+use crate::correction::Basis;
 use crate::domain::{InstanceId, InstanceName, ModelKey, ModelName, Secret, StrategyKind, Tokens};
 use crate::health::{Reason, Status};
+
+mod estimates;
+mod healing;
 
 fn instance(name: &str, priority: u32, max_tpm: u64) -> Arc<InstanceConfig> {
     Arc::new(InstanceConfig {
@@ -37,6 +41,8 @@ fn want(prompt: u64, output: u64) -> Want {
         model: ModelKey::of("gpt-4o"),
         name: ModelName::new("gpt-4o"),
         prompt: Tokens(prompt),
+        basis: Basis::Counted,
+        at_most: None,
         output: Output::Capped(Tokens(output)),
     }
 }
@@ -57,6 +63,7 @@ async fn view(registry: &Addr<Registry>, position: usize) -> InstanceView {
 fn answered(used: u64) -> Outcome {
     Outcome::Answered {
         used: Some(Tokens(used)),
+        prompt: None,
         output: None,
     }
 }
@@ -197,6 +204,7 @@ async fn answers_teach_what_an_open_request_will_generate() {
         let lease = acquire(&registry, open.clone(), &[]).await.unwrap();
         lease.settle(Outcome::Answered {
             used: Some(Tokens(120)),
+            prompt: None,
             output: Some(Tokens(20)),
         });
     }

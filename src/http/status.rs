@@ -7,9 +7,11 @@ use serde::Serialize;
 
 use super::{Site, auth};
 use crate::actors::{InstanceView, Snapshot};
+use crate::correction::{self, Basis};
 use crate::domain::Tokens;
 use crate::error::{ApiError, Code};
 use crate::health;
+use crate::output_average;
 use crate::proxy::Proxy;
 
 /// Longer than the instances can take; the Registry waits for them as long.
@@ -40,6 +42,24 @@ struct Instance {
     last_used: Option<f64>,
     in_flight: u32,
     available_in: f64,
+    corrections: Vec<Correction>,
+    expected_output: Vec<ExpectedOutput>,
+}
+
+#[derive(Serialize)]
+struct Correction {
+    model: String,
+    kind: &'static str,
+    factor: f64,
+    offset: f64,
+    answers: u64,
+}
+
+#[derive(Serialize)]
+struct ExpectedOutput {
+    model: String,
+    tokens: u64,
+    answers: u64,
 }
 
 pub(super) async fn status(
@@ -96,6 +116,29 @@ fn instance(now: Duration, view: InstanceView) -> Instance {
         last_used: view.last_used.map(before),
         in_flight: view.in_flight,
         available_in: millis(view.cooling_for.unwrap_or_default()),
+        corrections: view.corrections.into_iter().map(correction).collect(),
+        expected_output: view.expected_output.into_iter().map(expected).collect(),
+    }
+}
+
+fn correction(learned: correction::Correction) -> Correction {
+    Correction {
+        model: learned.model.as_str().to_owned(),
+        kind: match learned.basis {
+            Basis::Counted => "counted",
+            Basis::Estimated => "estimated",
+        },
+        factor: thousandths(learned.factor),
+        offset: thousandths(learned.offset),
+        answers: learned.answers,
+    }
+}
+
+fn expected(learned: output_average::ExpectedOutput) -> ExpectedOutput {
+    ExpectedOutput {
+        model: learned.model.as_str().to_owned(),
+        tokens: learned.tokens.0,
+        answers: learned.answers,
     }
 }
 
@@ -106,7 +149,11 @@ fn percent(used: Tokens, limit: Tokens) -> f64 {
 
 /// Seconds, to the millisecond.
 fn millis(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e3).round() / 1e3
+    thousandths(time.as_secs_f64())
+}
+
+fn thousandths(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }
 
 #[cfg(test)]

@@ -94,11 +94,6 @@ impl Account {
         self.reserved
     }
 
-    /// Notes the prompt tokens that were counted or estimated.
-    pub(super) fn weighed(&mut self, prompt: Tokens) {
-        self.prompt = prompt;
-    }
-
     /// Begins an attempt.
     pub(super) fn hold(&mut self, lease: Lease) {
         if self.attempts == 0 {
@@ -108,6 +103,7 @@ impl Account {
         self.upstream_id = None;
         self.instance = Some(lease.id());
         self.reserved = lease.reserved();
+        self.prompt = lease.expected_prompt();
         self.used = Tokens::ZERO;
         self.lease = Some(lease);
     }
@@ -155,6 +151,7 @@ impl Account {
     pub(super) fn settle_usage(&mut self, usage: Option<Usage>) {
         let outcome = Outcome::Answered {
             used: usage.map(|usage| usage.total),
+            prompt: usage.map(|usage| usage.prompt),
             output: usage.map(|usage| self.per_completion(usage.output)),
         };
         self.settle(Attempt::Answered, outcome);
@@ -164,6 +161,7 @@ impl Account {
     pub(super) fn settle_streamed(&mut self, output: Tokens) {
         let outcome = Outcome::Answered {
             used: Some(self.prompt + output),
+            prompt: None,
             output: Some(self.per_completion(output)),
         };
         self.settle(Attempt::Answered, outcome);

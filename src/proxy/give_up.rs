@@ -60,7 +60,10 @@ impl Last {
 pub(super) fn soonest(unavailable: &Unavailable) -> Option<Duration> {
     match unavailable {
         Unavailable::Busy(refusals) => refusals.iter().filter_map(|(_, r)| r.wait()).min(),
-        Unavailable::NotServed | Unavailable::TooLarge { .. } | Unavailable::Exhausted => None,
+        Unavailable::NotServed
+        | Unavailable::TooLarge { .. }
+        | Unavailable::Uncertain
+        | Unavailable::Exhausted => None,
     }
 }
 
@@ -90,6 +93,9 @@ pub(super) fn unavailable(
             ApiError::new(Code::RequestExceedsTpm, message)
         }
         Unavailable::Busy(refusals) => busy(unavailable, refusals, model, name_of),
+        Unavailable::Uncertain => {
+            ApiError::new(Code::Internal, "The request could not be counted.")
+        }
         Unavailable::Exhausted => ApiError::new(
             Code::UpstreamUnreachable,
             "Every instance was tried and none gave an answer.",
@@ -143,6 +149,7 @@ fn describe(refusal: Refusal) -> &'static str {
             Reason::TooLargeNow => "without capacity for this size",
         },
         Refusal::Full(_) => "out of tokens",
+        Refusal::Uncertain => "in doubt about its size",
         Refusal::NotServed => "not serving it",
         Refusal::Gone => "not responding",
     }

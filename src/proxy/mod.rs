@@ -27,6 +27,7 @@ use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 use rustls::ClientConfig;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use self::connector::{tls_config, tls_config_with};
@@ -64,6 +65,8 @@ pub struct Shared {
     pub timeouts: Timeouts,
     /// TLS towards upstreams.
     pub tls: Arc<ClientConfig>,
+    /// Bounds the counts that run off the workers at the same time, and with them their memory.
+    pub counting: Semaphore,
 }
 
 /// A request that has been read.
@@ -133,8 +136,7 @@ impl Proxy {
     /// Serves a request: the answer of an instance, or our own error.
     pub async fn serve(&self, call: Call) -> Result<HttpResponse, ApiError> {
         let mut account = Account::open(self.shared.clone(), self.outbox.clone(), &call);
-        let want = weigh::want(&self.shared, &call).await;
-        account.weighed(want.prompt);
+        let mut want = weigh::want(&self.shared, &call).await;
         let mut tried: Vec<InstanceId> = Vec::new();
         let mut last: Option<Last> = None;
         loop {
@@ -153,7 +155,15 @@ impl Proxy {
                         }
                     }
                 }
-                Ok(Err(unavailable)) => return self.give_up(account, &call, unavailable, last),
+                Ok(Err(unavailable)) => {
+                    if unavailable == Unavailable::Uncertain
+                        && let Some(counted) = weigh::counted(&self.shared, &call).await
+                    {
+                        want = counted;
+                        continue;
+                    }
+                    return self.give_up(account, &call, unavailable, last);
+                }
                 Err(error) => {
                     log::error!(error:%; "the registry does not answer");
                     let message = "The proxy failed to select an instance.";

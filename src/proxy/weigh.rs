@@ -9,10 +9,12 @@ use actix_web::web;
 
 use super::{Call, Shared};
 use crate::actors::{Output, Want};
+use crate::correction::Basis;
 use crate::domain::{Endpoint, ModelKey, Tokens};
 use crate::tokens;
 
-/// The bound fits well if this many such requests would fit: the estimate may then be off without doing harm.
+/// The bound fits well if this many such requests would fit. Instances keep the difference to the bound free until the
+/// request is settled, and one for which that is too much says so: then the request is counted and asks again.
 const WELL_INSIDE: u64 = 8;
 
 /// New text up to this length is tokenised on the worker: about half a millisecond for English.
@@ -24,24 +26,43 @@ const BODY_BYTES_INLINE: usize = 256 * 1024;
 /// `max_tokens` of a legacy completion that names none, as its API documents.
 const LEGACY_DEFAULT_CAP: Tokens = Tokens(16);
 
-/// Says what a request needs.
+/// Says what a request needs, by an estimate if that is safe.
 pub(super) async fn want(shared: &Shared, call: &Call) -> Want {
-    let output = output(call);
     let free = most_free(shared, &call.key);
     let rough = tokens::rough(call.ask.endpoint, call.ask.model.as_str(), &call.body);
     let fits_well = rough.bound.is_some_and(|bound| {
-        let most = bound + output.certain();
+        let most = bound + output(call).certain();
         most.0.saturating_mul(WELL_INSIDE) <= free.0
     });
-    let prompt = match fits_well {
-        true => rough.estimate,
-        false => count(call).await.unwrap_or(rough.estimate),
+    let counted = match fits_well {
+        true => None,
+        false => counted(shared, call).await,
     };
+    counted.unwrap_or_else(|| Want {
+        prompt: rough.estimate,
+        basis: Basis::Estimated,
+        at_most: rough.bound,
+        ..bare(call)
+    })
+}
+
+/// Says what a request needs, by an exact count; `None` only while the program shuts down.
+pub(super) async fn counted(shared: &Shared, call: &Call) -> Option<Want> {
+    let prompt = count(shared, call).await?;
+    Some(Want {
+        prompt,
+        ..bare(call)
+    })
+}
+
+fn bare(call: &Call) -> Want {
     Want {
         model: call.key.clone(),
         name: call.ask.model.clone(),
-        prompt,
-        output,
+        prompt: Tokens::ZERO,
+        basis: Basis::Counted,
+        at_most: None,
+        output: output(call),
     }
 }
 
@@ -68,7 +89,7 @@ fn most_free(shared: &Shared, model: &ModelKey) -> Tokens {
 }
 
 /// Counts exactly; `None` only if the blocking pool is shutting down.
-async fn count(call: &Call) -> Option<Tokens> {
+async fn count(shared: &Shared, call: &Call) -> Option<Tokens> {
     let endpoint = call.ask.endpoint;
     let model = call.ask.model.clone();
     if call.body.len() <= BODY_BYTES_INLINE {
@@ -78,6 +99,7 @@ async fn count(call: &Call) -> Option<Tokens> {
             return quick;
         }
     }
+    let _turn = shared.counting.acquire().await.ok()?;
     let body = call.body.clone();
     web::block(move || tokens::prompt_tokens(endpoint, model.as_str(), &body))
         .await

@@ -214,3 +214,21 @@ fn a_megabyte_of_invalid_utf_8_counts_four_bytes_a_token() {
     assert_eq!(weigh(&body).0, (body.len() as u64).div_ceil(4));
     assert_eq!(weigh(&vec![0xC3; MEGABYTE]).0, MEGABYTE as u64 / 4);
 }
+
+#[test]
+fn a_body_of_too_many_values_is_measured_and_not_read() {
+    let zeros = "0,".repeat(700_000);
+    let body = format!(r#"{{"model":"gpt-4o","messages":[{zeros}0]}}"#);
+
+    assert_eq!(weigh(body.as_bytes()).0, (body.len() as u64).div_ceil(4));
+}
+
+#[test]
+fn commas_inside_a_text_are_no_values() {
+    load("gpt-4o");
+    let body = chat_of(&"a, [b], {c} \"d\" \\ ".repeat(50_000));
+
+    let counted = weigh(body.as_bytes()).0;
+
+    assert_ne!(counted, (body.len() as u64).div_ceil(4));
+}

@@ -76,10 +76,53 @@ impl<'a> Json<'a> {
     }
 }
 
-/// Parses a body; lone surrogates in escapes, which serde_json refuses, become U+FFFD.
+/// Most values that a body may have to be read: twice the token ids that an embeddings call may send (300,000). A tree
+/// takes some fifty bytes a value, so a body of 64 MiB of nothing but zeros would take gigabytes.
+const MOST_VALUES: usize = 600_000;
+
+/// Says whether a body has more values than are read. One look at its bytes, and none at the inside of its strings.
+fn is_excessive(body: &[u8]) -> bool {
+    if body.len() <= MOST_VALUES {
+        return false;
+    }
+    let mut values = 0;
+    let mut at = 0;
+    while let Some(byte) = body.get(at) {
+        at += 1;
+        match byte {
+            b',' | b'[' | b'{' => values += 1,
+            b'"' => at = string_end(body, at),
+            _ => {}
+        }
+        if values > MOST_VALUES {
+            return true;
+        }
+    }
+    false
+}
+
+/// Returns where the string ends whose first character is at `at`.
+fn string_end(body: &[u8], mut at: usize) -> usize {
+    while let Some(found) = body
+        .get(at..)
+        .and_then(|rest| memchr::memchr2(b'"', b'\\', rest))
+    {
+        at += found;
+        match body.get(at) {
+            Some(b'"') => return at + 1,
+            _ => at += 2,
+        }
+    }
+    body.len()
+}
+
+/// Parses a body of a reasonable number of values; lone surrogates in escapes, which serde_json refuses, become U+FFFD.
 ///
 /// `scratch` keeps the repaired copy alive where one is needed.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<T> {
+    if is_excessive(body) {
+        return None;
+    }
     if let Ok(json) = serde_json::from_slice(body) {
         return Some(json);
     }

@@ -14,6 +14,7 @@ mod connections;
 mod cuts;
 mod disconnects;
 mod give_up;
+mod healing;
 mod helpers;
 mod leaks;
 mod limits;

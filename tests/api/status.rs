@@ -95,12 +95,14 @@ async fn the_status_page_has_the_documented_fields_before_any_request() {
             {
                 "name": "a", "status": "healthy", "current_tpm": 0, "max_tpm": 60_000, "tpm_usage_percent": 0.0,
                 "error_count": 0, "last_error": null, "rate_limited_until": null, "priority": 100, "weight": 100,
-                "last_used": null, "in_flight": 0, "available_in": 0.0
+                "last_used": null, "in_flight": 0, "available_in": 0.0,
+                "corrections": [], "expected_output": []
             },
             {
                 "name": "b", "status": "healthy", "current_tpm": 0, "max_tpm": 30_000, "tpm_usage_percent": 0.0,
                 "error_count": 0, "last_error": null, "rate_limited_until": null, "priority": 7, "weight": 30,
-                "last_used": null, "in_flight": 0, "available_in": 0.0
+                "last_used": null, "in_flight": 0, "available_in": 0.0,
+                "corrections": [], "expected_output": []
             }
         ])
     );
