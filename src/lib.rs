@@ -9,7 +9,7 @@
 //! 4  app                         the only wiring: configuration -> actors -> server
 //! 3  http -> proxy               thin handlers -> the attempt loop, upstream client, verdict, relay
 //! 2  actors   metrics   error    shared state; what is counted; our own errors
-//! 1  routing  window  health  output_average  tokens  openai      pure: no actix, no environment, no clock
+//! 1  routing  window  health  correction  output_average  tokens  openai    pure: no actix, no environment, no clock
 //! 0  domain   config   telemetry
 //! ```
 //!
@@ -23,7 +23,8 @@
 //! 2. `proxy::weigh` says how many tokens to reserve: an estimate from the bytes while that is safe, else a count by
 //!    [`tokens`].
 //! 3. [`proxy::Proxy::serve`] asks the Registry for a [`Lease`](actors::Lease). The Registry filters the instances that
-//!    serve the model and were not tried yet, [`routing`] orders them, and the first that can reserve does.
+//!    serve the model and were not tried yet, [`routing`] orders them, and the first that can reserve does. An instance
+//!    that an estimate leaves in doubt says so; then the request is counted and asks again.
 //! 4. `proxy::upstream` sends the request. [`proxy::verdict`] judges an answer that is no success: relay it, or settle
 //!    the lease and go back to 3. Each instance is tried once at most.
 //! 5. `proxy::relay` holds a good answer until it is one (a whole JSON body, the first content of a stream), since until
@@ -61,7 +62,8 @@
 //! |---|---|
 //! | variables, their checks, the table of `check` | [`config`]; only `config::raw` reads the environment |
 //! | what our own errors say | [`error`], the only writer of error JSON; `proxy::give_up` for "nothing available" |
-//! | limits, settlement | [`window`], `actors::instance` |
+//! | limits, settlement, doubt about estimates | [`window`], `actors::instance` |
+//! | what answers teach | [`correction`] for prompts, [`output_average`] for outputs |
 //! | 429s, faults, cooldowns, probes | [`proxy::verdict`], [`proxy::retry_after`], [`health`] |
 //! | headers that pass | [`proxy::headers`] |
 //! | TLS, stale connections | `proxy::connector`; with `proxy::upstream` the only ones that speak awc |
