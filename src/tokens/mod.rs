@@ -112,6 +112,4 @@ fn four_bytes_each(body: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
-mod hostile;
-#[cfg(test)]
 mod tests;

@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use super::encoding::Encoding;
 use super::*;
 
+mod hostile;
+
 fn chat(model: &str, body: &str) -> u64 {
     prompt_tokens(Endpoint::ChatCompletions, model, body.as_bytes()).0
 }
