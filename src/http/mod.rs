@@ -8,7 +8,8 @@ mod metrics;
 mod models;
 mod status;
 
-use actix_web::{HttpRequest, HttpResponse, Resource, Route, guard, web};
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, Resource, ResponseError, Route, guard, web};
 
 use crate::config::ClientKey;
 use crate::domain::{Endpoint, ModelName, StrategyKind};
@@ -79,7 +80,7 @@ fn post_only(path: &str) -> Resource {
 
 fn get_only(path: &str) -> Resource {
     web::resource(path).default_service(web::to(|request: HttpRequest| async move {
-        wrong_method(&request, "GET")
+        wrong_method(&request, "GET, HEAD")
     }))
 }
 
@@ -88,10 +89,14 @@ fn get_or_head() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
-fn wrong_method(request: &HttpRequest, allowed: &str) -> Result<HttpResponse, ApiError> {
+/// Answers 405 with the `Allow` header that RFC 9110 (15.5.6) asks for.
+fn wrong_method(request: &HttpRequest, allowed: &'static str) -> HttpResponse {
     let (path, method) = (request.path(), request.method());
     let message = format!("{path} does not accept {method}; use {allowed}.");
-    Err(ApiError::new(Code::MethodNotAllowed, message))
+    let mut response = ApiError::new(Code::MethodNotAllowed, message).error_response();
+    let allowed = HeaderValue::from_static(allowed);
+    response.headers_mut().insert(header::ALLOW, allowed);
+    response
 }
 
 async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiError> {

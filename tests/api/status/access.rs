@@ -42,6 +42,7 @@ async fn wrong_addresses_and_methods_are_errors_that_sdks_can_read() {
     ] {
         let answer = app.get(path).await;
         assert_eq!(answer.status, 405, "{path}");
+        assert_eq!(answer.header("allow"), Some("POST"), "{path}");
         assert_error(&answer, "invalid_request_error", "method_not_allowed");
     }
     for path in [
@@ -53,6 +54,7 @@ async fn wrong_addresses_and_methods_are_errors_that_sdks_can_read() {
     ] {
         let answer = app.post(path, &json!({})).await;
         assert_eq!(answer.status, 405, "{path}");
+        assert_eq!(answer.header("allow"), Some("GET, HEAD"), "{path}");
         assert_error(&answer, "invalid_request_error", "method_not_allowed");
     }
     assert_eq!(app.sims[0].counters().requests, 0);
