@@ -39,7 +39,7 @@
 //! | `Acquire` | Outbox -> Registry | a lease for `want`, not from those `tried` | `Result<Lease, Unavailable>` |
 //! | `Reserve` | Registry -> Instance | tokens and the breaker's pass | `Result<Lease, Refusal>` |
 //! | `Settlements` | Outbox -> Registry | what a worker owes, ahead of its next `Acquire` or after 2 ms | none |
-//! | `Settle` | Registry -> Instance; Lease, from `Drop` | what became of a reservation | none |
+//! | `Settle` | Lease -> Instance, by the Registry's hand or from `Drop` | what became of a reservation | none |
 //! | `Confirm` | Lease -> Instance | a probe was answered well, before its answer has ended | none |
 //! | `Snapshot` | http, tests -> Registry | the state of all instances | `Vec<InstanceView>` |
 //! | `Describe` | Registry -> Instance | the state of one | `InstanceView` |

@@ -187,7 +187,7 @@ impl Instance {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.exposed = self.exposed.less(reservation.exposure);
         let reserved = reservation.tokens;
-        let actual = charge(&outcome, reserved);
+        let actual = outcome.charged(reserved);
         self.window.settle(now, reservation.mark, reserved, actual);
         self.learn(&reservation, &outcome);
         let before = self.health.status(now);
@@ -275,19 +275,6 @@ impl Instance {
             corrections: self.corrections.most_answered(LISTED),
             expected_output: self.output.most_answered(LISTED),
         }
-    }
-}
-
-/// What counts against the minute. Azure does not charge throttled calls in the measurements that exist; a request
-/// whose end is unknown may go on over there, so its reservation stays.
-fn charge(outcome: &Outcome, reserved: Tokens) -> Tokens {
-    match outcome {
-        Outcome::Answered { used, .. } | Outcome::Abandoned { used } => used.unwrap_or(reserved),
-        Outcome::Faulted { used, .. } | Outcome::Refused { used } => *used,
-        Outcome::Throttled { .. }
-        | Outcome::NoCapacity { .. }
-        | Outcome::Unauthorized { .. }
-        | Outcome::NoDeployment { .. } => Tokens::ZERO,
     }
 }
 

@@ -1,7 +1,8 @@
 //! The right to use tokens of one instance, and the duty to say what became of them.
 //!
-//! Whoever holds a lease owes a settlement. `settle`, here or of the `Outbox`, consumes it; dropping it in any other way (a client that left, a
-//! panic, a lost message) settles it as abandoned. So every reservation is settled exactly once.
+//! Whoever holds a lease owes a settlement. `settle`, here or of the `Outbox`, consumes it; dropping it in any other way
+//! (a client that left, a panic, a lost message) settles it as abandoned. So every reservation is settled exactly once.
+//! What a settlement does to window and health is left to `instance`.
 
 use std::sync::Arc;
 
@@ -9,7 +10,6 @@ use actix::Addr;
 
 use super::instance::Instance;
 use super::messages::{Confirm, Outcome, Settle};
-use super::outbox::Settlement;
 use crate::config::InstanceConfig;
 use crate::correction::Basis;
 use crate::domain::{Deployment, InstanceId, ModelKey, Tokens};
@@ -107,16 +107,6 @@ impl Lease {
             });
             reservation.pass.decided();
         }
-    }
-
-    /// Ends the lease, to be sent by an `Outbox`; `None` if it has ended already.
-    pub(super) fn into_settlement(mut self, outcome: Outcome) -> Option<Settlement> {
-        let reservation = self.open.take()?;
-        Some(Settlement {
-            instance: self.id,
-            reservation,
-            outcome,
-        })
     }
 
     /// Ends the lease at once.

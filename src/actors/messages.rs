@@ -196,6 +196,23 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Returns what counts against the minute, of `reserved` tokens or beside them.
+    ///
+    /// Azure does not charge throttled calls in the measurements that exist; a request whose end is unknown may go on
+    /// over there, so its reservation stays.
+    pub fn charged(&self, reserved: Tokens) -> Tokens {
+        match self {
+            Self::Answered { used, .. } | Self::Abandoned { used } => used.unwrap_or(reserved),
+            Self::Faulted { used, .. } | Self::Refused { used } => *used,
+            Self::Throttled { .. }
+            | Self::NoCapacity { .. }
+            | Self::Unauthorized { .. }
+            | Self::NoDeployment { .. } => Tokens::ZERO,
+        }
+    }
+}
+
 /// Asks the Registry for the state of every instance.
 #[derive(Message, Debug)]
 #[rtype(result = "Vec<InstanceView>")]

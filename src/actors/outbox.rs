@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::lease::{Lease, Reservation};
+use super::lease::Lease;
 use super::messages::{Acquire, Outcome, Settlements, Unavailable, Want};
 use super::registry::Registry;
 use crate::domain::InstanceId;
@@ -23,11 +23,10 @@ const LONGEST_WAIT: Duration = Duration::from_millis(2);
 /// Far longer than the Registry needs, even when the machine stalls.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// One settlement: which instance, what was reserved there, what became of it.
+/// One settlement. It holds the lease itself, which settles as abandoned should this be lost on the way.
 #[derive(Debug)]
 pub(super) struct Settlement {
-    pub(super) instance: InstanceId,
-    pub(super) reservation: Reservation,
+    pub(super) lease: Lease,
     pub(super) outcome: Outcome,
 }
 
@@ -65,10 +64,9 @@ impl Outbox {
 
     /// Ends a lease.
     pub fn settle(self: &Rc<Self>, lease: Lease, outcome: Outcome) {
-        let Some(settlement) = lease.into_settlement(outcome) else {
-            return;
-        };
-        self.waiting.borrow_mut().push(settlement);
+        self.waiting
+            .borrow_mut()
+            .push(Settlement { lease, outcome });
         // While a worker's thread is torn down there is nobody left to wait.
         if tokio::runtime::Handle::try_current().is_err() {
             self.flush();

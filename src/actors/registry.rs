@@ -15,8 +15,8 @@ use super::MAILBOX;
 use super::instance::{Gauge, Instance};
 use super::lease::Lease;
 use super::messages::{
-    Acquire, Describe, InstanceView, Output, Refusal, Reserve, Settle, Settlements, Snapshot,
-    Unavailable, Want,
+    Acquire, Describe, InstanceView, Output, Refusal, Reserve, Settlements, Snapshot, Unavailable,
+    Want,
 };
 use crate::config::InstanceConfig;
 use crate::domain::{InstanceId, StrategyKind, Tokens};
@@ -70,12 +70,7 @@ impl Handler<Settlements> for Registry {
 
     fn handle(&mut self, msg: Settlements, _: &mut Self::Context) {
         for settlement in msg.0 {
-            if let Some(member) = self.members.get(settlement.instance.0) {
-                member.addr.do_send(Settle {
-                    reservation: settlement.reservation,
-                    outcome: settlement.outcome,
-                });
-            }
+            settlement.lease.settle(settlement.outcome);
         }
     }
 }
@@ -112,12 +107,11 @@ async fn acquire(
         };
         match ask(members, picked, &msg.want).await {
             Ok(lease) => return Ok(lease),
-            Err(Refusal::Uncertain) => {
-                router.borrow_mut().retract(&candidates, picked);
-                return Err(Unavailable::Uncertain);
-            }
             Err(refusal) => {
                 router.borrow_mut().retract(&candidates, picked);
+                if refusal == Refusal::Uncertain {
+                    return Err(Unavailable::Uncertain);
+                }
                 candidates.retain(|candidate| candidate.id != picked);
                 refusals.push((picked, refusal));
             }

@@ -104,6 +104,21 @@ async fn a_dropped_lease_keeps_its_tokens_but_frees_its_place() {
 }
 
 #[actix::test]
+async fn settlements_that_are_lost_on_the_way_free_their_places() {
+    let registry = launch(&[instance("a", 1, 1_000)]);
+    let lease = acquire(&registry, want(100, 200), &[]).await.unwrap();
+    let outcome = answered(50);
+
+    drop(messages::Settlements(vec![outbox::Settlement {
+        lease,
+        outcome,
+    }]));
+
+    let view = view(&registry, 0).await;
+    assert_eq!((view.used, view.in_flight), (Tokens(300), 0));
+}
+
+#[actix::test]
 async fn a_panic_settles_what_it_held() {
     let registry = launch(&[instance("a", 1, 1_000)]);
     let lease = acquire(&registry, want(100, 200), &[]).await.unwrap();

@@ -125,16 +125,7 @@ impl Account {
         let Some(lease) = self.lease.take() else {
             return;
         };
-        self.used = match &outcome {
-            Outcome::Answered { used, .. } | Outcome::Abandoned { used } => {
-                used.unwrap_or(self.reserved)
-            }
-            Outcome::Faulted { used, .. } | Outcome::Refused { used } => *used,
-            Outcome::Throttled { .. }
-            | Outcome::NoCapacity { .. }
-            | Outcome::Unauthorized { .. }
-            | Outcome::NoDeployment { .. } => Tokens::ZERO,
-        };
+        self.used = outcome.charged(self.reserved);
         let metrics = &self.shared.metrics;
         metrics.attempt(lease.id(), kind, self.reserved, self.used);
         self.outbox.settle(lease, outcome);
