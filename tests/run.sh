@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Every test of the project: cargo's own, then real OpenAI clients of Python and Node against a running `demo`.
 #
-# Needs Rust, Python 3.11 or newer and Node 18 or newer with npm (installed by apt when missing and run as root). What
-# pip and npm install lives in the target folder and is reused until it is pinned otherwise. Every step runs even after one has failed; the
-# summary counts tests as their own runners reported them, and the exit status is 0 only if every step succeeded.
+# Needs Rust, Python 3.11 or newer, and Node with npm (installed by apt when missing and run as root; where Node is too old
+# for the newest clients, npm brings one). What pip and npm install lives in the target folder and is reused until it is
+# pinned otherwise. Every step runs even after one has failed; the summary counts tests as their own runners reported them,
+# and the exit status is 0 only if every step succeeded.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
@@ -151,31 +152,51 @@ make_venv() {
 
 # ---- Node ----------------------------------------------------------------------------------------------------------
 
-usable_node() {
-    command -v npm >/dev/null && node -e '
-        const [major, minor] = process.versions.node.split(".").map(Number);
-        process.exit(major > 18 || (major === 18 && minor >= 15) ? 0 : 1)' >/dev/null 2>&1
-}
+# Oldest Node that the newest clients run on.
+readonly NODE_MAJOR=22
 
-# Makes or reuses $clients_dir/node: the pinned packages, beside them the tests, which look for them there.
-make_node() {
-    local from=tests/clients/node dir="$clients_dir/node" wanted
-    if ! usable_node && ! { apt_install nodejs npm && usable_node; }; then
-        printf 'error: no Node 18.15 or newer with npm\n' >&2
+usable_node() { "$1" -e "process.exit(parseInt(process.versions.node) >= $NODE_MAJOR ? 0 : 1)" >/dev/null 2>&1; }
+
+# make_packages <folder of tests/clients>: makes or reuses $clients_dir/<folder> with the packages pinned there.
+make_packages() {
+    local from="tests/clients/$1" dir="$clients_dir/$1" wanted
+    wanted=$({ node --version; cat "$from/package.json" "$from/package-lock.json"; } | sha256sum | cut -d ' ' -f 1)
+    [[ $(cat "$dir/.stamp" 2>/dev/null) == "$wanted" ]] && return 0
+    rm -rf "$dir"
+    mkdir -p "$dir"
+    cp "$from/package.json" "$from/package-lock.json" tests/clients/node/.npmrc "$dir"
+    if ! (cd "$dir" && npm ci --ignore-scripts) >"$scratch/npm.log" 2>&1 </dev/null; then
+        tail -n 30 "$scratch/npm.log"
         return 1
     fi
-    wanted=$({ node --version; cat "$from/package.json" "$from/package-lock.json"; } | sha256sum | cut -d ' ' -f 1)
-    if [[ $(cat "$dir/.stamp" 2>/dev/null) != "$wanted" ]]; then
-        rm -rf "$dir"
-        mkdir -p "$dir"
-        cp "$from/package.json" "$from/package-lock.json" "$from/.npmrc" "$dir"
-        if ! (cd "$dir" && npm ci --ignore-scripts) >"$scratch/npm.log" 2>&1 </dev/null; then
-            tail -n 30 "$scratch/npm.log"
-            return 1
-        fi
-        printf '%s\n' "$wanted" >"$dir/.stamp"
+    printf '%s\n' "$wanted" >"$dir/.stamp"
+}
+
+# Sets `node` to a Node that is new enough: the system's, else one that npm has.
+find_node() {
+    if ! { command -v node && command -v npm; } >/dev/null; then
+        apt_install nodejs npm || return 1
     fi
-    cp "$from"/*.test.js "$dir"
+    node=$(command -v node)
+    usable_node "$node" && return 0
+    printf 'The system has Node %s; the tests run on one that npm brings.\n' "$(node --version)"
+    make_packages node-runtime || return 1
+    # Only the one for this processor is there.
+    for node in "$clients_dir"/node-runtime/node_modules/node-linux-*/bin/node; do
+        usable_node "$node" && return 0
+    done
+    printf 'error: no Node %d or newer\n' "$NODE_MAJOR" >&2
+    return 1
+}
+
+# Makes or reuses the pinned packages, newest and older, beside them the tests, which look for them there.
+make_node() {
+    local folder
+    find_node || return 1
+    for folder in node node-older; do
+        make_packages "$folder" || return 1
+        cp tests/clients/node/*.test.js "$clients_dir/$folder"
+    done
 }
 
 # Adds up the last lines of node's TAP; fails when there is no test in it.
@@ -190,12 +211,13 @@ count_node() {
     ((p + f > 0))
 }
 
-# run_node <name of the step> <test file>
+# run_node <name of the step> <folder of packages> <test files>
 run_node() {
-    local name=$1 log="$scratch/node.log" status=0
+    local name=$1 folder=$2 log="$scratch/node.log" status=0
+    shift 2
     step "$name"
-    (cd "$clients_dir/node" && "${clean[@]}" PROXY_URL="$url" timeout "$CLIENT_SECONDS" \
-        node --test --test-reporter=tap "$2") >"$log" 2>&1 </dev/null || status=$?
+    (cd "$clients_dir/$folder" && "${clean[@]}" PROXY_URL="$url" timeout "$CLIENT_SECONDS" \
+        "$node" --test --test-reporter=tap "$@") >"$log" 2>&1 </dev/null || status=$?
     ((status == 0)) || tail -n 200 "$log"
     ((status != 124)) || printf 'not done after %d s\n' "$CLIENT_SECONDS"
     count_node "$log" || status=1
@@ -276,13 +298,14 @@ client_tests() {
 
     step "Python clients (kept in $clients_dir)"
     if ! make_venv modern tests/clients/requirements.txt ||
+        ! make_venv older tests/clients/requirements-older.txt ||
         ! make_venv frameworks tests/clients/requirements-frameworks.txt ||
         ! make_venv legacy tests/clients/requirements-legacy.txt; then
         fail_step "Python clients"
         return
     fi
 
-    step "Node clients (kept in $clients_dir/node)"
+    step "Node clients (kept in $clients_dir)"
     if ! make_node; then
         fail_step "Node clients"
         return
@@ -300,9 +323,14 @@ client_tests() {
     run_client "OpenAI's Python package, throttled" modern tests/clients/test_retries.py
     run_client "The Responses API in Python" modern tests/clients/test_responses.py
     run_client "LangChain" modern tests/clients/test_langchain.py
-    run_client "LlamaIndex, Instructor, Pydantic AI" frameworks tests/clients/test_frameworks.py
-    run_node "OpenAI, LangChain.js and the AI SDK for Node" clients.test.js
-    run_node "The Responses API in Node" responses.test.js
+    run_client "OpenAI's Agents SDK, Pydantic AI" modern tests/clients/test_agents.py
+    run_client "LlamaIndex, Instructor, LiteLLM" frameworks tests/clients/test_frameworks.py
+    run_node "OpenAI, LangChain.js and the AI SDK for Node" node clients.test.js
+    run_node "The Responses API in Node" node responses.test.js
+    run_node "Agents in Node" node agents.test.js
+    run_node "Older clients of Node" node-older clients.test.js responses.test.js
+    run_client "OpenAI's Python package 1" older \
+        tests/clients/test_openai.py tests/clients/test_tools.py tests/clients/test_responses.py
     run_client "OpenAI's Python package 0.28" legacy tests/clients/test_legacy.py
 
     step "Stop of the demo"

@@ -15,6 +15,9 @@ import pytest
 # Longest wait for a server of ours to listen: it takes well under a second, on a loaded machine a few.
 START_SECONDS = 30
 
+# Else the import of LiteLLM fetches its table of prices.
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+
 
 @pytest.fixture(scope="session")
 def proxy_url() -> str:

@@ -1,8 +1,9 @@
-"""LlamaIndex, Instructor and Pydantic AI against the proxy, each set up as the README shows."""
+"""LlamaIndex, Instructor and LiteLLM against the proxy, each set up as the README shows."""
 
 import asyncio
 
 import instructor
+import litellm
 import openai
 import pydantic
 import pytest
@@ -10,10 +11,6 @@ from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
 from llama_index.embeddings.openai import OpenAIEmbedding
 from llama_index.llms.openai import OpenAI as LlamaOpenAI
-from pydantic_ai import Agent
-from pydantic_ai.models.openai import OpenAIChatModel
-from pydantic_ai.providers.azure import AzureProvider
-from pydantic_ai.providers.openai import OpenAIProvider
 
 
 class Forecast(pydantic.BaseModel):
@@ -79,34 +76,37 @@ def test_instructor_fills_a_model(proxy_url, mode, kind):
     assert isinstance(forecast, Forecast)
 
 
-# ---- Pydantic AI ----
+# ---- LiteLLM ----
 
 
-@pytest.fixture(params=["openai", "azure"])
-def model(request, proxy_url):
-    if request.param == "openai":
-        provider = OpenAIProvider(base_url=f"{proxy_url}/v1", api_key="unused")
-    else:
-        provider = AzureProvider(azure_endpoint=proxy_url, api_key="unused", api_version="2024-10-21")
-    return OpenAIChatModel("gpt-4o", provider=provider)
+@pytest.fixture(params=["openai/", "litellm_proxy/", "azure/"])
+def lite(request, proxy_url, monkeypatch):
+    """What each call of LiteLLM is given, by the provider that its model names."""
+    monkeypatch.setattr(litellm, "suppress_debug_info", True)
+    azure = request.param == "azure/"
+    where = {"api_base": proxy_url, "api_version": "2024-10-21"} if azure else {"api_base": f"{proxy_url}/v1"}
+    return lambda model: {"model": request.param + model, "api_key": "unused", "max_retries": 0, **where}
 
 
-def test_pydantic_ai_answers_and_streams(model):
-    agent = Agent(model, instructions="Be brief.")
+def test_litellm_answers_streams_and_calls_tools(lite):
+    said = [{"role": "user", "content": "Use get_weather for Oslo."}]
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    tool = {"type": "function", "function": {"name": "get_weather", "parameters": schema}}
 
-    async def stream():
-        async with agent.run_stream("Say something short.") as result:
-            return [piece async for piece in result.stream_text(delta=True, debounce_by=None)]
+    answer = litellm.completion(messages=said, **lite("gpt-4o"))
+    pieces = list(litellm.completion(messages=said, stream=True, **lite("gpt-4o")))
+    call = litellm.completion(messages=said, tools=[tool], **lite("gpt-4o")).choices[0].message.tool_calls[0]
+    response = litellm.responses(input="Say something short.", **lite("gpt-4o"))
 
-    assert agent.run_sync("Say something short.").output.strip()
-    assert len(asyncio.run(stream())) > 1
+    assert answer.choices[0].message.content.strip()
+    assert len([piece for piece in pieces if piece.choices[0].delta.content]) > 1
+    assert call.function.name == "get_weather"
+    assert response.output[0].content[0].text.strip()
 
 
-def test_pydantic_ai_calls_tools_and_fills_models(model):
-    agent = Agent(model, output_type=Forecast, tools=[get_weather])
+def test_litellm_embeds_and_raises_errors(lite):
+    vectors = litellm.embedding(input=["one text", "another"], **lite("text-embedding-3-small")).data
 
-    result = agent.run_sync("Use get_weather for Oslo.")
-
-    parts = [part.part_kind for message in result.all_messages() for part in message.parts]
-    assert isinstance(result.output, Forecast)
-    assert parts.count("tool-return") == 2
+    assert [len(vector["embedding"]) for vector in vectors] == [1536, 1536]
+    with pytest.raises(litellm.RateLimitError, match="MAX_TPM"):
+        litellm.completion(messages=[{"role": "user", "content": "Oslo?"}], max_tokens=1_000_000, **lite("gpt-4o"))

@@ -186,3 +186,28 @@ def test_an_agent_streams(chat):
     pieces = agent.stream({"messages": [("user", "Use get_weather for Oslo.")]}, stream_mode="messages")
 
     assert len([piece for piece, _ in pieces if piece.type == "AIMessageChunk" and piece.content]) > 1
+
+
+def test_the_responses_api_answers_streams_and_continues(proxy_url):
+    chat = ChatOpenAI(
+        base_url=f"{proxy_url}/v1",
+        api_key="unused",
+        model="gpt-4o",
+        use_responses_api=True,
+        use_previous_response_id=True,
+        **LIMITS,
+    )
+
+    first = chat.invoke(QUESTION)
+    second = chat.invoke([("user", QUESTION), first, ("user", "And more.")])
+    pieces = [piece.text for piece in chat.stream(QUESTION)]
+    forecast = chat.with_structured_output(Forecast).invoke("Oslo?")
+    call = chat.bind_tools([get_weather]).invoke("Call get_weather for Oslo.").tool_calls[0]
+
+    assert first.text.strip()
+    assert first.usage_metadata["total_tokens"] > 0
+    assert second.text.strip()
+    assert second.response_metadata["id"] != first.response_metadata["id"]
+    assert len([piece for piece in pieces if piece]) > 1
+    assert isinstance(forecast, Forecast)
+    assert call["name"] == "get_weather"

@@ -1,4 +1,4 @@
-"""The Responses API with OpenAI's current Python package, over OpenAI's paths and over Azure's, and with LangChain.
+"""The Responses API with OpenAI's Python package, over OpenAI's paths and over Azure's.
 
 The demo's three resources take turns, so that whatever belongs to one response must find its way back to its maker.
 """
@@ -9,7 +9,6 @@ import json
 import openai
 import pydantic
 import pytest
-from langchain_openai import ChatOpenAI
 
 LIMITS = {"max_retries": 0, "timeout": 30}
 WEATHER = {
@@ -167,28 +166,3 @@ def test_async_responses_and_streams_run_side_by_side(proxy_url):
 
     assert len(texts) == 6
     assert all(text.strip() for text in texts)
-
-
-def test_langchain_answers_streams_and_continues_over_responses(proxy_url):
-    chat = ChatOpenAI(
-        base_url=f"{proxy_url}/v1",
-        api_key="unused",
-        model="gpt-4o",
-        use_responses_api=True,
-        use_previous_response_id=True,
-        **LIMITS,
-    )
-
-    first = chat.invoke("Say something short.")
-    second = chat.invoke([("user", "Say something short."), first, ("user", "And more.")])
-    pieces = [piece.text for piece in chat.stream("Say something short.")]
-    forecast = chat.with_structured_output(Forecast).invoke("Oslo?")
-    call = chat.bind_tools([WEATHER]).invoke("Call get_weather for Oslo.").tool_calls[0]
-
-    assert first.text.strip()
-    assert first.usage_metadata["total_tokens"] > 0
-    assert second.text.strip()
-    assert second.response_metadata["id"] != first.response_metadata["id"]
-    assert len([piece for piece in pieces if piece]) > 1
-    assert isinstance(forecast, Forecast)
-    assert call["name"] == "get_weather"
