@@ -20,6 +20,7 @@ use crate::domain::InstanceName;
 use crate::http::{self, Site};
 use crate::metrics::Metrics;
 use crate::proxy::{self, Makers, Proxy, Shared};
+use crate::spool::{BLOCK, Store};
 
 /// How long an idle client connection is kept: longer than common load balancers keep theirs, so that they close first.
 const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -71,9 +72,10 @@ impl App {
             log::warn!("{warning}");
         }
         let shared = Arc::new(share(&config, tls)?);
+        let store = store(&config, &shared)?;
         // Every worker builds its own; a failure must show here and not there.
         Proxy::new(shared.clone()).map_err(StartError::Instance)?;
-        let site = web::Data::new(site(&config));
+        let site = web::Data::new(site(&config, store));
         let server_settings = &config.server;
         let address = SocketAddr::new(server_settings.host, server_settings.port);
         let server = HttpServer::new(move || {
@@ -163,10 +165,26 @@ fn share(config: &Config, tls: Arc<ClientConfig>) -> Result<Shared, StartError> 
     })
 }
 
-fn site(config: &Config) -> Site {
+/// Says where large uploads wait. Everything else works without that place, so that its lack is no reason not to start.
+fn store(config: &Config, shared: &Shared) -> Result<Store, StartError> {
+    let folder = &config.server.temporary_folder;
+    let store = Store::new(folder.clone(), shared.metrics.uploads()?);
+    if let Err(error) = store.check() {
+        log::warn!(
+            "uploads of more than {BLOCK} bytes will be refused: no file can be written in {}, the temporary folder \
+             (TMPDIR): {error}",
+            folder.display()
+        );
+    }
+    Ok(store)
+}
+
+fn site(config: &Config, store: Store) -> Site {
     let started = SystemTime::now().duration_since(UNIX_EPOCH);
     Site {
         max_body_bytes: config.server.max_body_bytes,
+        body_timeout: config.server.body_timeout,
+        store,
         client_keys: config.server.client_keys.clone(),
         allowed_origins: config.server.allowed_origins.clone(),
         catalog: config.catalog.clone(),

@@ -40,6 +40,8 @@ pub enum Code {
     RequestTooLarge,
     /// The request body stopped coming.
     RequestTimeout,
+    /// The temporary folder takes no upload.
+    InsufficientStorage,
     /// No instance can take the request now.
     NoCapacityAvailable,
     /// The request exceeds every instance's limit.
@@ -96,6 +98,11 @@ impl Code {
                 StatusCode::REQUEST_TIMEOUT,
                 "invalid_request_error",
                 "request_timeout",
+            ),
+            Self::InsufficientStorage => (
+                StatusCode::INSUFFICIENT_STORAGE,
+                "server_error",
+                "insufficient_storage",
             ),
             Self::NoCapacityAvailable => (
                 StatusCode::TOO_MANY_REQUESTS,

@@ -8,7 +8,7 @@
 //! 5  main                        the command line: serve, check, count, demo, simulate, healthcheck
 //! 4  app                         the only wiring: configuration -> actors -> server
 //! 3  http -> proxy               thin handlers -> the attempt loop, upstream client, verdict, relay
-//! 2  actors -> store   metrics   error    shared state; the quota of all replicas; what is counted; our own errors
+//! 2  actors -> store   spool -> metrics   error   shared state; the quota of all replicas; large uploads; our own errors
 //! 1  routing  queue  quota -> health, window  ledger  correction  output_average  tokens  openai    pure: no clock
 //! 0  domain   config   telemetry
 //! ```
@@ -19,7 +19,7 @@
 //! # The life of a request
 //!
 //! 1. `http::inference` checks the client's key, reads the body and lets [`openai::request::Ask`] find what matters in
-//!    it, JSON or a form. The bytes stay as they came; only `model` and `stream_options` are ever edited, where Azure needs it.
+//!    it, JSON or a form, of which [`spool`] puts what is large into a file. The bytes stay as they came; only `model` and `stream_options` are ever edited, where Azure needs it.
 //! 2. `proxy::weigh` says how many tokens to reserve: an estimate from the bytes while that is safe, else a count by
 //!    [`tokens`].
 //! 3. [`proxy::Proxy::serve`] asks the Registry for a [`Lease`](actors::Lease). The Registry filters the instances that
@@ -80,6 +80,7 @@
 //! | variables, their checks, the table of `check` | [`config`]; only `config::raw` reads the environment |
 //! | errors of upstreams in OpenAI's shape | `error::foreign` |
 //! | forms with files | [`openai::multipart`], `openai::request`; their flat reservations in `proxy::weigh` |
+//! | bodies: limits, stalls, why uploads are taken whole | `http::body`, `http::upload`, [`spool`]; sent by `proxy::outflow` |
 //! | chunks of the content filter alone | [`openai::filter_chunks`] |
 //! | what our own errors say | [`error`], the only writer of error JSON; `proxy::give_up` for "nothing available" |
 //! | limits of instance and deployment, settlement | [`quota`] over [`window`]; doubt about estimates in `actors::instance` |
@@ -114,6 +115,7 @@ pub mod queue;
 pub mod quota;
 pub mod routing;
 pub mod simulator;
+pub mod spool;
 pub mod store;
 pub mod telemetry;
 pub mod tokens;

@@ -14,6 +14,7 @@ use prometheus::{
 use crate::domain::{InstanceId, InstanceName, Tokens};
 
 mod queue;
+pub mod uploads;
 
 pub use queue::{QueueMetrics, Queued};
 

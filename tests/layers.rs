@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const MOST_LINES: usize = 400;
 
 /// What each module may import from this crate: itself, and what lies below it.
-const LAYERS: [(&str, &[&str]); 21] = [
+const LAYERS: [(&str, &[&str]); 22] = [
     // 0
     ("domain", &[]),
     ("config", &["domain"]),
@@ -31,6 +31,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
     // 2
     ("error", &["domain"]),
     ("metrics", &["domain"]),
+    ("spool", &["metrics"]),
     ("store", &["config", "domain", "ledger"]),
     (
         "actors",
@@ -61,6 +62,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
             "metrics",
             "openai",
             "quota",
+            "spool",
             "tokens",
         ],
     ),
@@ -77,13 +79,16 @@ const LAYERS: [(&str, &[&str]); 21] = [
             "openai",
             "output_average",
             "proxy",
+            "spool",
             "store",
         ],
     ),
     // 4
     (
         "app",
-        &["actors", "config", "domain", "http", "metrics", "proxy"],
+        &[
+            "actors", "config", "domain", "http", "metrics", "proxy", "spool",
+        ],
     ),
     // Beside the layers: it is an upstream, and knows nothing of the proxy but the words of the domain.
     ("simulator", &["domain"]),

@@ -32,7 +32,7 @@ fn chapter(heading: &str) -> String {
 
 fn is_name(text: &str) -> bool {
     text.contains('_') && is_word(text) && text.starts_with(|c: char| c.is_ascii_uppercase())
-        || ["HOST", "PORT", "WORKERS"].contains(&text)
+        || ["HOST", "PORT", "WORKERS", "TMPDIR"].contains(&text)
 }
 
 fn is_word(text: &str) -> bool {

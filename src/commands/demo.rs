@@ -60,6 +60,10 @@ fn configure(port: u16, simulators: &[Simulator]) -> Result<Config, Vec<Problem>
         ("MODEL_MAP_GPT35TURBOINSTRUCT", "gpt-35-turbo-instruct"),
         ("MODEL_MAP_TEXTEMBEDDING3SMALL", "text-embedding-3-small"),
         ("MODEL_MAP_TEXTEMBEDDINGADA002", "text-embedding-ada-002"),
+        ("MODEL_MAP_GPTIMAGE1", "gpt-image-1"),
+        ("MODEL_MAP_WHISPER1", "whisper-1"),
+        ("MODEL_MAP_GPT4oTRANSCRIBE", "gpt-4o-transcribe"),
+        ("MODEL_MAP_TTS1", "tts-1"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .to_vec();

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use redis::{ConnectionAddr, ConnectionInfo};
@@ -75,6 +76,10 @@ pub struct Server {
     pub workers: usize,
     /// `MAX_BODY_BYTES`, default 64 MiB: the largest request body.
     pub max_body_bytes: usize,
+    /// `CLIENT_BODY_TIMEOUT_SECS`, default 30: longest silence in the middle of a request body.
+    pub body_timeout: Duration,
+    /// `TMPDIR`, default `/tmp`: where uploads wait that are too large to be held in memory.
+    pub temporary_folder: PathBuf,
     /// `SHUTDOWN_TIMEOUT_SECS`, default 30: how long open answers may go on after SIGTERM.
     pub shutdown: Duration,
     /// `PROXY_API_KEYS`; empty means that anyone may call.

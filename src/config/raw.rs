@@ -64,6 +64,8 @@ fixed_variables!(
     proxy_api_keys,
     cors_allow_origins,
     max_body_bytes,
+    client_body_timeout_secs,
+    tmpdir,
     shutdown_timeout_secs,
     upstream_connect_timeout_secs,
     upstream_first_byte_timeout_secs,

@@ -100,6 +100,11 @@ fn server(fixed: &Fixed, findings: &mut Findings) -> Server {
     let workers = workers.whole(1..=MOST_WORKERS, processors, findings);
     let client_keys = client_keys::parse(fixed.proxy_api_keys.as_deref(), findings);
     let max_body = Setting::new("MAX_BODY_BYTES", fixed.max_body_bytes.as_deref());
+    let body_timeout = Setting::new(
+        "CLIENT_BODY_TIMEOUT_SECS",
+        fixed.client_body_timeout_secs.as_deref(),
+    );
+    let temporary = Setting::new("TMPDIR", fixed.tmpdir.as_deref());
     let shutdown = Setting::new(
         "SHUTDOWN_TIMEOUT_SECS",
         fixed.shutdown_timeout_secs.as_deref(),
@@ -111,6 +116,8 @@ fn server(fixed: &Fixed, findings: &mut Findings) -> Server {
         port,
         workers,
         max_body_bytes: max_body.whole(1024..=MOST_BODY_BYTES, 64 << 20, findings),
+        body_timeout: body_timeout.seconds(0.1..=3600.0, 30.0, findings),
+        temporary_folder: temporary.value().unwrap_or("/tmp").into(),
         // Zero ends open answers at once.
         shutdown: shutdown.seconds(0.0..=3600.0, 30.0, findings),
         client_keys,

@@ -1,25 +1,16 @@
 //! `POST` of the inference endpoints: reads the body, JSON or a form, hands the call to the proxy.
 
-use std::time::Duration;
-
 use actix_http::header::HeaderMap;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
-use tokio::time::timeout;
+use bytes::Bytes;
 
-use super::{Site, auth};
+use super::body::Incoming;
+use super::{Site, auth, upload};
 use crate::domain::{Endpoint, ModelKey, ModelName};
 use crate::error::{ApiError, Code};
-use crate::openai::request::Ask;
-use crate::proxy::{Call, Proxy, headers};
-
-/// Room taken for a body before any of it has come, whatever length is announced.
-const LARGEST_HEAD_START: usize = 1 << 20;
-
-/// Longest silence in the middle of a request body.
-const BODY_IDLE: Duration = Duration::from_secs(30);
+use crate::openai::request::{Ask, Rejection};
+use crate::proxy::{Call, Proxy, Upload, headers};
 
 /// Where a request names what it is for.
 pub(super) enum Form {
@@ -58,24 +49,27 @@ async fn read(
     payload: web::Payload,
 ) -> Result<Call, ApiError> {
     let client = auth::check(&site.client_keys, request.headers())?;
-    let body = read_body(request.headers(), payload, site.max_body_bytes).await?;
+    let incoming = Incoming::open(request.headers(), payload, site)?;
     let in_body_of_azure = matches!(form, Form::Azure);
     let model = match form {
         Form::Deployment(name) => Some(model_for(proxy, site, name)),
         Form::OpenAi | Form::Azure => None,
     };
-    let read = match endpoint.takes_form() {
+    let (mut ask, body, upload) = match endpoint.takes_form() {
         true => {
             let kind = request.headers().get(header::CONTENT_TYPE);
             let kind = kind.map_or(&b""[..], |kind| kind.as_bytes());
-            Ask::read_form(endpoint, kind, &body, model.as_deref())
+            let (form, content) = upload::read(incoming, kind, &site.store).await?;
+            let (ask, fields) =
+                Ask::read_form(endpoint, form, model.as_deref()).map_err(rejected)?;
+            (ask, Bytes::new(), Some(Upload { fields, content }))
         }
-        false => Ask::read(endpoint, &body, model.as_deref()),
+        false => {
+            let body = incoming.whole().await?;
+            let ask = Ask::read(endpoint, &body, model.as_deref()).map_err(rejected)?;
+            (ask, body, None)
+        }
     };
-    let mut ask = read.map_err(|rejection| {
-        ApiError::new(Code::InvalidRequest(rejection.code), rejection.message)
-            .with_param(rejection.param)
-    })?;
     if in_body_of_azure {
         ask.model = ModelName::new(model_for(proxy, site, ask.model.to_string()));
     }
@@ -83,10 +77,18 @@ async fn read(
         key: ModelKey::of(ask.model.as_str()),
         ask,
         body,
+        upload,
         headers: forwarded(request.headers()),
         client,
         is_azure: request.path().starts_with("/openai/"),
     })
+}
+
+/// Says why a body cannot be used.
+pub(super) fn rejected(why: impl Into<Rejection>) -> ApiError {
+    let rejection = why.into();
+    ApiError::new(Code::InvalidRequest(rejection.code), rejection.message)
+        .with_param(rejection.param)
 }
 
 /// Takes the name in an Azure call as a model first, else as a deployment, and returns the model to route by.
@@ -116,64 +118,4 @@ pub(super) fn forwarded(from: &HeaderMap) -> HeaderMap {
         }
     }
     kept
-}
-
-async fn read_body(
-    headers: &HeaderMap,
-    mut payload: web::Payload,
-    most: usize,
-) -> Result<Bytes, ApiError> {
-    let encoding = headers.get(header::CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| encoding.as_bytes() != b"identity") {
-        return Err(invalid(
-            "Compressed request bodies are not supported; send the body as it is.",
-        ));
-    }
-    let announced = announced_length(headers);
-    if announced > most {
-        return Err(too_large(most));
-    }
-    let mut body = BytesMut::new();
-    loop {
-        let next = timeout(BODY_IDLE, payload.next()).await;
-        let Some(chunk) = next.map_err(|_| too_slow())? else {
-            return Ok(body.freeze());
-        };
-        let chunk =
-            chunk.map_err(|error| invalid(format!("The request body broke off: {error}.")))?;
-        if body.is_empty() && chunk.len() == announced {
-            return Ok(chunk);
-        }
-        if body.len() + chunk.len() > most {
-            return Err(too_large(most));
-        }
-        if body.is_empty() {
-            body.reserve(announced.min(LARGEST_HEAD_START));
-        }
-        body.extend_from_slice(&chunk);
-    }
-}
-
-/// Returns the announced length; 0 if there is none, as with a chunked body.
-fn announced_length(headers: &HeaderMap) -> usize {
-    let value = headers.get(header::CONTENT_LENGTH);
-    let text = value.and_then(|value| value.to_str().ok());
-    text.map_or(0, |text| text.parse().unwrap_or(usize::MAX))
-}
-
-fn invalid(message: impl Into<String>) -> ApiError {
-    ApiError::new(Code::InvalidRequest("invalid_request_body"), message)
-}
-
-fn too_slow() -> ApiError {
-    let seconds = BODY_IDLE.as_secs();
-    let message = format!("No more of the request body came for {seconds} s.");
-    ApiError::new(Code::RequestTimeout, message)
-}
-
-fn too_large(most: usize) -> ApiError {
-    let message = format!(
-        "The request body is larger than {most} bytes, the limit that MAX_BODY_BYTES sets."
-    );
-    ApiError::new(Code::RequestTooLarge, message)
 }

@@ -1,6 +1,7 @@
 //! The listening side: routes and thin handlers. What is asked of an instance is left to `proxy`.
 
 mod auth;
+mod body;
 mod cors;
 mod dashboard;
 mod health;
@@ -10,6 +11,9 @@ mod models;
 mod paths;
 mod status;
 mod stored;
+mod upload;
+
+use std::time::Duration;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -23,11 +27,16 @@ use crate::config::{AllowedOrigins, ClientKey};
 use crate::domain::{Endpoint, ModelName, StrategyKind};
 use crate::error::{ApiError, Code};
 use crate::proxy::errand::Action;
+use crate::spool::Store;
 
 /// What the handlers know besides the proxy.
 pub struct Site {
     /// Largest request body in bytes.
     pub max_body_bytes: usize,
+    /// Longest silence in the middle of a request body.
+    pub body_timeout: Duration,
+    /// Where uploads wait until they are served.
+    pub store: Store,
     /// Keys that clients may use; empty means that anyone may call.
     pub client_keys: Vec<ClientKey>,
     /// Sites whose pages may read answers in a browser.

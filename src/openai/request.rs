@@ -2,7 +2,7 @@
 //!
 //! [`Ask::read`] walks the body once: it keeps what routing and accounting need, remembers where `model`,
 //! `stream_options` and the messages stand, and skips the rest without copying it. [`Ask::upstream_body`] changes only
-//! the first two. Calls with files come as forms, of which `form` reads as much.
+//! the first two. Calls with files come as forms, of which `form` reads as much; [`Fields`] says what changes there.
 //!
 //! Invariant: what was read is a form, or UTF-8 and one JSON object, and every byte outside an edited member goes up as it came.
 //! Of repeated members the last counts, as in every common JSON reader, and an edit reaches all of them, because
@@ -13,10 +13,11 @@ use std::ops::Range;
 use bytes::Bytes;
 use serde_json::Value;
 
-use self::form::Fields;
 use self::members::{Members, Options, prompts, span_in};
 use self::values::{bad_body, checked_name, flag, kind};
 use crate::domain::{Deployment, Endpoint, Features, ModelName, Outline, Tokens};
+
+pub use self::form::{Edit, Fields};
 
 mod elements;
 mod form;
@@ -46,7 +47,7 @@ pub struct Ask {
     pub features: Features,
     /// What a form brings; `None` if the body is JSON.
     pub uploads: Option<Uploads>,
-    shape: Shape,
+    spots: Spots,
 }
 
 /// What a form brings that is to be weighed.
@@ -58,15 +59,8 @@ pub struct Uploads {
     pub prompt_bytes: u64,
 }
 
-/// Where a body can be edited.
-#[derive(Clone, Debug)]
-enum Shape {
-    Json(Spots),
-    Form(Fields),
-}
-
-/// Where a JSON body can be edited.
-#[derive(Clone, Debug)]
+/// Where a JSON body can be edited; in a form that is for its [`Fields`] to say.
+#[derive(Clone, Debug, Default)]
 struct Spots {
     /// Offset just after the opening brace.
     opened: usize,
@@ -137,19 +131,15 @@ impl Ask {
                 false => Features::default(),
             },
             uploads: None,
-            shape: Shape::Json(members.spots(text)),
+            spots: members.spots(text),
         })
     }
 
-    /// Returns the body without its `model`, for calls in which Azure refuses the name of a deployment there.
+    /// Returns a JSON body without its `model`, for calls in which Azure refuses the name of a deployment there.
     pub fn body_without_model(&self, body: &Bytes) -> Bytes {
-        let spots = match &self.shape {
-            Shape::Json(spots) => spots,
-            Shape::Form(fields) => return fields.without_model(body),
-        };
         let mut rest = body.to_vec();
         // From the last on, so that the places of the others stay right.
-        for value in spots.model.iter().rev() {
+        for value in self.spots.model.iter().rev() {
             if let Some(member) = member_around(&rest, value) {
                 rest.drain(member);
             }
@@ -166,7 +156,7 @@ impl Ask {
         self.stream && is_asked_for && !self.wants_usage
     }
 
-    /// Returns the body as one instance needs it.
+    /// Returns a JSON body as one instance needs it.
     ///
     /// With `model`, every `model` member becomes that deployment, or one is added. With `ask_usage`, a stream whose
     /// client did not ask for usage gets `stream_options.include_usage`, its other options untouched. If nothing has
@@ -177,10 +167,7 @@ impl Ask {
         model: Option<&Deployment>,
         ask_usage: bool,
     ) -> Bytes {
-        let spots = match &self.shape {
-            Shape::Json(spots) => spots,
-            Shape::Form(fields) => return fields.with_model(body, model),
-        };
+        let spots = &self.spots;
         let mut edits = Vec::new();
         let mut added = Vec::new();
         if let Some(deployment) = model {

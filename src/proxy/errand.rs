@@ -8,6 +8,7 @@ use actix_http::header::HeaderMap;
 use bytes::Bytes;
 
 use super::Call;
+use super::outflow::{Parcel, Upload};
 use super::relay::Dialect;
 use super::upstream::{Outgoing, Place, Target};
 use crate::actors::{Output, Want};
@@ -153,9 +154,16 @@ impl<'a> Job<'a> {
                 let model = target.model_in_body(call.ask.endpoint, deployment);
                 // Azure holds it against the names of real models there, and takes none.
                 let drops_model = model.is_none() && call.ask.endpoint.makes_images();
-                let body = match drops_model {
-                    true => call.ask.body_without_model(&call.body),
-                    false => call.ask.upstream_body(&call.body, model, adds_usage),
+                let body = match &call.upload {
+                    Some(Upload { fields, content }) => Parcel::Upload {
+                        content: content.clone(),
+                        edit: match drops_model {
+                            true => fields.without_model(),
+                            false => model.and_then(|model| fields.with_model(model)),
+                        },
+                    },
+                    None if drops_model => Parcel::Bytes(call.ask.body_without_model(&call.body)),
+                    None => Parcel::Bytes(call.ask.upstream_body(&call.body, model, adds_usage)),
                 };
                 Outgoing {
                     method: Method::POST,
@@ -172,7 +180,7 @@ impl<'a> Job<'a> {
                     query: &errand.query,
                 },
                 headers: &errand.headers,
-                body: Bytes::new(),
+                body: Parcel::Bytes(Bytes::new()),
             },
         }
     }

@@ -18,6 +18,7 @@ mod foreign;
 mod give_up;
 pub mod headers;
 mod makers;
+mod outflow;
 mod past;
 mod pool;
 mod quota_headers;
@@ -45,6 +46,7 @@ pub use self::connector::{tls_config, tls_config_with};
 
 use self::account::Account;
 pub use self::makers::Makers;
+pub use self::outflow::Upload;
 
 use self::continued::with_history;
 use self::declined::Declined;
@@ -99,8 +101,10 @@ pub struct Call {
     pub ask: Ask,
     /// Its model as it is compared.
     pub key: ModelKey,
-    /// Its body as it came.
+    /// Its JSON as it came; empty if it is a form.
     pub body: Bytes,
+    /// Its form.
+    pub upload: Option<Upload>,
     /// Those of its headers that may go up.
     pub headers: HeaderMap,
     /// Name of the client key, for the log.

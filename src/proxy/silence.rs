@@ -1,11 +1,14 @@
 //! An attempt that brought nothing that could be shown: what the instance is charged with, and on to the next.
 
+use actix_web::ResponseError;
+
 use super::Step;
 use super::account::Account;
 use super::give_up::Last;
 use super::upstream::{Failed, NoAnswer};
 use crate::actors::Outcome;
 use crate::domain::Tokens;
+use crate::error::{ApiError, Code};
 use crate::metrics::Attempt;
 
 /// Ends an attempt that brought nothing.
@@ -21,6 +24,7 @@ pub(super) fn fail(mut account: Account, no_answer: NoAnswer) -> Step {
             let used = Tokens::ZERO;
             (Attempt::Fault, Outcome::Faulted { used, summary })
         }
+        Failed::Unreadable => return unreadable(account, &summary),
         // It may have refused the size, in words that the break took away; so it is no fault of the instance.
         Failed::Uploading => {
             let used = Some(Tokens::ZERO);
@@ -29,6 +33,16 @@ pub(super) fn fail(mut account: Account, no_answer: NoAnswer) -> Step {
     };
     account.settle(kind, outcome);
     Step::Next(Box::new(account), Last::Nothing(no_answer))
+}
+
+/// Ends a request of which a part is lost: no other instance can have it either.
+fn unreadable(mut account: Account, summary: &str) -> Step {
+    log::error!(request_id = account.request_id(); "{summary}");
+    let used = Some(Tokens::ZERO);
+    account.settle(Attempt::Fault, Outcome::Abandoned { used });
+    let message = "The proxy cannot read the upload that it has stored.";
+    let error = account.refuse(ApiError::new(Code::Internal, message));
+    Step::Done(error.error_response())
 }
 
 impl NoAnswer {

@@ -14,10 +14,10 @@ use actix_http::{BoxedPayloadStream, Method, StatusCode};
 use awc::error::{ConnectError, SendRequestError};
 use awc::http::Uri;
 use awc::{Client, ClientResponse, Connector};
-use bytes::Bytes;
 use rustls::ClientConfig;
 
 use super::connector::{UpstreamConnector, is_stale};
+use super::outflow::{Outflow, Parcel};
 use crate::config::{ApiVersion, InstanceConfig, Timeouts};
 use crate::domain::{Deployment, Endpoint};
 
@@ -147,7 +147,7 @@ pub(super) struct Outgoing<'a> {
     pub(super) place: Place<'a>,
     /// What may go up of the client's headers.
     pub(super) headers: &'a HeaderMap,
-    pub(super) body: Bytes,
+    pub(super) body: Parcel,
 }
 
 /// What is called at an instance.
@@ -174,6 +174,8 @@ pub(super) enum Failed {
     AfterSending,
     /// The connection broke while a large body went out: an early refusal, such as a 413, looks like this.
     Uploading,
+    /// We could not read what was to be sent.
+    Unreadable,
     /// The way there or the answer was broken.
     Broken,
 }
@@ -235,9 +237,13 @@ impl Upstream {
         let uri = target.uri_of(&outgoing.place)?;
         let mut resent = false;
         loop {
-            let sent = self
-                .request(target, &uri, &outgoing)
-                .send_body(outgoing.body.clone());
+            let request = self.request(target, &uri, &outgoing);
+            let sent = match &outgoing.body {
+                Parcel::Bytes(bytes) => request.send_body(bytes.clone()),
+                Parcel::Upload { content, edit } => {
+                    request.send_body(Outflow::new(content, edit.as_ref()))
+                }
+            };
             match sent.await {
                 Ok(answer) => return check_length(answer),
                 Err(error) if !resent && stale(&error) => resent = true,
@@ -261,7 +267,7 @@ impl Upstream {
             request = request.insert_header((name.clone(), value.clone()));
         }
         let has_kind = outgoing.headers.contains_key(header::CONTENT_TYPE);
-        if !has_kind && !outgoing.body.is_empty() {
+        if !has_kind && outgoing.body.len() > 0 {
             request = request.insert_header((
                 header::CONTENT_TYPE,
                 HeaderValue::from_static("application/json"),
@@ -293,6 +299,10 @@ impl Upstream {
             SendRequestError::Response(inner) => (
                 Failed::Broken,
                 format!("the connection broke before the answer: {inner}"),
+            ),
+            SendRequestError::Body(inner) => (
+                Failed::Unreadable,
+                format!("the stored upload cannot be read: {inner}"),
             ),
             other => (Failed::Broken, format!("the request failed: {other}")),
         };

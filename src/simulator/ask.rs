@@ -32,7 +32,8 @@ impl Ask {
         }
     }
 
-    /// Parses a form: texts and numbers as such, files by their sizes, in a list under the name without brackets.
+    /// Parses a form: texts and numbers as such, files by their sizes and checksums, in a list under the name without
+    /// brackets.
     fn of_form(kind: &str, body: &[u8]) -> Option<Self> {
         let (_, boundary) = kind.split_once("boundary=")?;
         let mark = format!("\r\n--{}", boundary.trim_matches('"'));
@@ -183,7 +184,8 @@ fn note_field(fields: &mut Map<String, Value>, head: &str, value: &[u8]) -> Opti
         let files = fields
             .entry(name.trim_end_matches("[]"))
             .or_insert_with(|| json!([]));
-        files.as_array_mut()?.push(json!(value.len()));
+        let file = json!({"bytes": value.len(), "checksum": adler32(value)});
+        files.as_array_mut()?.push(file);
         return Some(());
     }
     let text = std::str::from_utf8(value).ok()?;
@@ -204,6 +206,22 @@ fn input(item: &Value) -> Option<Input> {
         Value::Array(items) => Some(ids(items)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
     }
+}
+
+/// Returns the checksum of zlib (RFC 1950), which clients in any language can compute.
+fn adler32(bytes: &[u8]) -> u32 {
+    const PRIME: u32 = 65_521;
+    let (mut low, mut high) = (1_u32, 0_u32);
+    // As many as the sums can hold before they must be reduced.
+    for chunk in bytes.chunks(5_552) {
+        for byte in chunk {
+            low += u32::from(*byte);
+            high += low;
+        }
+        low %= PRIME;
+        high %= PRIME;
+    }
+    high << 16 | low
 }
 
 fn ids(items: &[Value]) -> Input {

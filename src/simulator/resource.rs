@@ -41,13 +41,17 @@ pub struct Overhead {
 }
 
 /// Deployments of every demo resource, named as Azure names the models.
-const DEMO_DEPLOYMENTS: [&str; 6] = [
+const DEMO_DEPLOYMENTS: [&str; 10] = [
     "gpt-4o",
     "gpt-4o-mini",
     "gpt-35-turbo",
     "gpt-35-turbo-instruct",
     "text-embedding-3-small",
     "text-embedding-ada-002",
+    "gpt-image-1",
+    "whisper-1",
+    "gpt-4o-transcribe",
+    "tts-1",
 ];
 
 /// How fast a simulated resource answers; zero everywhere is as fast as it can.
@@ -264,7 +268,7 @@ mod tests {
         let resources = Resource::demo();
 
         for resource in &resources {
-            assert_eq!(resource.deployments().len(), 6);
+            assert_eq!(resource.deployments().len(), 10);
         }
         assert_ne!(resources[0].api_key(), resources[1].api_key());
         assert_ne!(resources[1].api_key(), resources[2].api_key());

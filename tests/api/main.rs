@@ -34,5 +34,6 @@ mod story;
 mod strategies;
 mod streaming;
 mod tls;
+mod uploads;
 mod verdicts;
 mod versions;

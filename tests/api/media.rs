@@ -1,5 +1,6 @@
 //! Images and speech: balanced and failed over as chat is; and what Azure does not have.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use azure_openai_proxy::domain::Tokens;
@@ -174,6 +175,32 @@ async fn speech_comes_back_as_the_bytes_it_is() {
     // Nobody told a usage, so the reservation stands: the text.
     let used = app.settled(1).await["current_tpm"].as_u64().unwrap();
     assert!((1..40).contains(&used), "{used}");
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn images_of_many_megabytes_come_down_whole_and_settle_to_their_usage() {
+    let app = two().await;
+    let image = json!({"b64_json": "iVBORw0KGgo".repeat(1 << 20)});
+    let usage = json!({"input_tokens": 5, "output_tokens": 272, "total_tokens": 277});
+    let body = json!({"created": 1, "data": [image], "usage": usage}).to_string();
+    let size = NonZeroUsize::new(100_000).unwrap();
+    let ask = json!({"model": "gpt-image-1", "prompt": "a dot", "size": "4096x4096"});
+
+    for (position, chunks) in [Chunking::LengthEvery(size), Chunking::Every(size)]
+        .into_iter()
+        .enumerate()
+    {
+        let answer = Script::new(200, body.clone()).chunks(chunks);
+        app.sims[0].play([Play::Answer(answer)]);
+
+        let answer = app.post("/v1/images/generations", &ask).await;
+
+        assert!(answer.body == body, "{} bytes came", answer.body.len());
+        let settled = app.settled(0).await;
+        assert_eq!(settled["current_tpm"], 277 * (position + 1));
+        assert_eq!(settled["error_count"], 0);
+    }
     app.finish().await;
 }
 

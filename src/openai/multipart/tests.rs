@@ -4,6 +4,29 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Walks a body that comes in pieces, as large as `sizes` says in turn.
+fn walked(boundary: &[u8], body: &[u8], sizes: &[usize]) -> Result<Form, Malformed> {
+    let mut scanner = Scanner::new(boundary.to_vec());
+    let mut window = Vec::new();
+    let mut rest = body;
+    for size in sizes.iter().cycle() {
+        let (next, after) = rest.split_at((*size).min(rest.len()));
+        window.extend_from_slice(next);
+        rest = after;
+        let done = scanner.scan(&window)?;
+        window.drain(..done);
+        if rest.is_empty() {
+            break;
+        }
+        assert!(window.len() <= LONGEST_HEAD + 256, "{} bytes", window.len());
+    }
+    scanner.finish()
+}
+
+fn parts(boundary: &[u8], body: &[u8]) -> Result<Vec<Part>, Malformed> {
+    walked(boundary, body, &[usize::MAX]).map(|form| form.parts)
+}
+
 fn found(boundary: &str, body: &[u8]) -> Result<Vec<(String, bool, Vec<u8>)>, Malformed> {
     let parts = parts(boundary.as_bytes(), body)?;
     let read = |part: Part| {
@@ -77,10 +100,33 @@ fn what_is_no_form_is_refused_for_its_reason() {
             Malformed::Unnamed,
         ),
         (part.repeat(MOST_PARTS + 1) + "--b--", Malformed::TooMany),
+        (
+            format!("--b\r\nX: {}", "x".repeat(LONGEST_HEAD + 2)),
+            Malformed::LongHead,
+        ),
     ] {
         assert_eq!(found("b", body.as_bytes()), Err(why), "{body:.100}");
+        let in_pieces = walked(b"b", body.as_bytes(), &[1]);
+        assert_eq!(in_pieces, Err(why), "{body:.100}");
     }
     assert_eq!(found("b", b"--b--\r\n"), Ok(Vec::new()));
+}
+
+#[test]
+fn the_beginning_of_a_text_is_kept_and_nothing_of_a_file() {
+    let value = "0123456789".repeat(KEPT);
+    let part = |file: &str| {
+        format!("--b\r\nContent-Disposition: form-data; name=\"a\"{file}\r\n\r\n{value}\r\n")
+    };
+    let body = format!("{}{}--b--", part(""), part("; filename=\"f\""));
+
+    for size in [1, 7, 1_000, usize::MAX] {
+        let form = walked(b"b", body.as_bytes(), &[size]).unwrap();
+
+        assert_eq!(form.parts[0].text, value.as_bytes()[..KEPT], "{size}");
+        assert_eq!(form.parts[0].value.len(), value.len());
+        assert_eq!(form.parts[1].text, b"");
+    }
 }
 
 /// Bytes among which those of delimiters are frequent.
@@ -129,12 +175,29 @@ proptest! {
         body.extend(b"--boundary--\r\n");
 
         prop_assert_eq!(found("boundary", &body), Ok(fields.clone()));
+        for part in parts(b"boundary", &body).unwrap() {
+            let text = if part.is_file { &[] } else { &body[part.value.clone()] };
+            prop_assert_eq!(&part.text, text);
+        }
         let cut = cut.index(fields.len());
         let whole = parts(b"boundary", &body).unwrap()[cut].whole.clone();
         body.drain(whole);
         let mut rest = fields;
         rest.remove(cut);
         prop_assert_eq!(found("boundary", &body), Ok(rest));
+    }
+
+    #[test]
+    fn it_does_not_matter_in_what_pieces_a_form_comes(
+        pieces in prop::collection::vec(prop::sample::select(PIECES), 0..40),
+        sizes in prop::collection::vec(1_usize..20, 1..8),
+    ) {
+        let body = pieces.concat();
+
+        let whole = walked(b"b", body.as_bytes(), &[usize::MAX]);
+
+        prop_assert_eq!(walked(b"b", body.as_bytes(), &sizes), whole.clone());
+        prop_assert_eq!(walked(b"b", body.as_bytes(), &[1]), whole);
     }
 
     #[test]

@@ -25,11 +25,16 @@ const SOUND: usize = 1_200;
 /// Answers with as many images as were asked for; only gpt-image tells a usage.
 pub(super) fn image(order: Order<'_>, stamp: &Stamp) -> Reply {
     let count = order.ask.choices().min(10);
-    let images: Vec<_> = (0..count).map(|_| json!({"b64_json": PIXEL})).collect();
+    let image = || match files(order, "image").is_empty() {
+        true => json!({"b64_json": PIXEL}),
+        // What of dall-e says how it understood the prompt, here says what came.
+        false => json!({"b64_json": PIXEL, "revised_prompt": seen(order, "image")}),
+    };
+    let images: Vec<_> = (0..count).map(|_| image()).collect();
     let mut body = json!({"created": stamp.created, "data": images});
     if order.model.starts_with("gpt-image") {
         let text = tokens_of(order.ask.text("prompt").unwrap_or_default()).0;
-        let images = sizes(order, "image").len() as u64 * UPLOADED_TOKENS;
+        let images = files(order, "image").len() as u64 * UPLOADED_TOKENS;
         let input = text + images;
         let output = IMAGE_TOKENS * count;
         if let Some(fields) = body.as_object_mut() {
@@ -53,10 +58,10 @@ pub(super) fn speech(order: Order<'_>) -> Reply {
     Reply::whole(200, "audio/mpeg", sound)
 }
 
-/// Answers with words that name the size of the sound, in the format that was asked for; only the gpt models count tokens.
+/// Answers with words that name the sound, in the format that was asked for; only the gpt models count tokens.
 pub(super) fn words(order: Order<'_>) -> Reply {
-    let bytes: u64 = sizes(order, "file").iter().sum();
-    let text = format!("A sound of {bytes} bytes.");
+    let bytes: u64 = files(order, "file").iter().map(|file| file.bytes).sum();
+    let text = format!("I hear {}.", seen(order, "file"));
     let counts_tokens = order.model.starts_with("gpt-");
     match order.ask.text("response_format") {
         Some("text") => return Reply::whole(200, "text/plain; charset=utf-8", text + "\n"),
@@ -91,9 +96,30 @@ pub(super) fn words(order: Order<'_>) -> Reply {
     Reply::json(200, json!({"text": text, "usage": usage}).to_string())
 }
 
-/// Returns the sizes of the files under a field.
-fn sizes(order: Order<'_>, field: &str) -> Vec<u64> {
+/// A file as `ask` keeps it.
+struct Seen {
+    bytes: u64,
+    checksum: u64,
+}
+
+/// Returns the files under a field.
+fn files(order: Order<'_>, field: &str) -> Vec<Seen> {
     let files = order.ask.get(field).and_then(serde_json::Value::as_array);
-    let sizes = files.into_iter().flatten();
-    sizes.filter_map(serde_json::Value::as_u64).collect()
+    let files = files.into_iter().flatten();
+    files
+        .filter_map(|file| {
+            Some(Seen {
+                bytes: file.get("bytes")?.as_u64()?,
+                checksum: file.get("checksum")?.as_u64()?,
+            })
+        })
+        .collect()
+}
+
+/// Names the files under a field in words, so that a client can tell whether its own have come: `7 bytes (adler32
+/// 12345678)`.
+fn seen(order: Order<'_>, field: &str) -> String {
+    let one = |file: &Seen| format!("{} bytes (adler32 {:08x})", file.bytes, file.checksum);
+    let all: Vec<String> = files(order, field).iter().map(one).collect();
+    all.join(" and ")
 }
