@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use actix::Arbiter;
 use azure_openai_proxy::actors::{Outbox, Outcome, Output, Registry, Setup, Turn, Want};
-use azure_openai_proxy::config::{ApiVersion, InstanceConfig, QueueConfig};
+use azure_openai_proxy::config::{ApiVersion, InstanceConfig, LimitNames, QueueConfig};
 use azure_openai_proxy::correction::Basis;
 use azure_openai_proxy::domain::{InstanceName, ModelKey, ModelName, Secret, StrategyKind, Tokens};
 use azure_openai_proxy::metrics::Metrics;
@@ -36,6 +36,7 @@ fn instance(name: &str) -> Arc<InstanceConfig> {
         model_map: HashMap::new(),
         max_rpm: None,
         max_tpm_of: HashMap::new(),
+        limit_names: LimitNames::default(),
     })
 }
 

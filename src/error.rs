@@ -154,10 +154,11 @@ pub struct Reason {
 pub struct ApiError {
     code: Code,
     param: Option<&'static str>,
-    message: String,
+    message: Box<str>,
     retry_after: Option<Duration>,
     is_final: bool,
     instances: Box<[Reason]>,
+    quota: Option<Box<[(HeaderName, HeaderValue); 3]>>,
     request_id: Box<str>,
     attempts: u32,
 }
@@ -168,11 +169,12 @@ impl ApiError {
         Self {
             code,
             param: None,
-            message: message.into(),
+            message: message.into().into(),
             retry_after: None,
             // The same request will not fit later either.
             is_final: code == Code::RequestExceedsTpm,
             instances: Box::default(),
+            quota: None,
             request_id: new_request_id().into(),
             attempts: 0,
         }
@@ -206,6 +208,12 @@ impl ApiError {
     /// Says of each instance why it did not take the request, in `error.instances`.
     pub fn with_instances(mut self, instances: Vec<Reason>) -> Self {
         self.instances = instances.into();
+        self
+    }
+
+    /// Adds the headers by which answers tell of the pool's quota.
+    pub fn with_quota(mut self, headers: Option<[(HeaderName, HeaderValue); 3]>) -> Self {
+        self.quota = headers.map(Box::new);
         self
     }
 
@@ -251,6 +259,9 @@ impl ResponseError for ApiError {
         }
         if self.is_final {
             response.insert_header(("x-should-retry", "false"));
+        }
+        for header in self.quota.iter().flat_map(|headers| headers.iter()) {
+            response.insert_header(header.clone());
         }
         let mut error =
             json!({"message": self.message, "type": kind, "param": self.param, "code": code});

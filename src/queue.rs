@@ -300,6 +300,13 @@ impl<T> Queue<T> {
         models
     }
 
+    /// Returns what was stored with those that wait.
+    pub fn waiting_loads(&self) -> impl Iterator<Item = &T> {
+        let entries = self.entries.values();
+        let waits = |entry: &&Entry<T>| matches!(entry.stage, Stage::Waiting(..));
+        entries.filter(waits).map(|entry| &entry.load)
+    }
+
     fn entry(&self, ticket: Ticket) -> Option<&Entry<T>> {
         self.entries.get(self.places.get(&ticket)?)
     }

@@ -180,9 +180,13 @@ impl Window {
 
     /// Returns what leaves by `then`, as it stands.
     pub fn leaving_by(&self, then: Instant) -> Tokens {
+        let oldest = self.newest.saturating_sub(self.length() - 1);
         let mut sum = Tokens::ZERO;
-        for (_, tokens) in self.leaving().take_while(|(leaves, _)| *leaves <= then) {
-            sum = sum + tokens;
+        let Some(last) = self.bucket(then).checked_sub(self.length()) else {
+            return sum;
+        };
+        for bucket in oldest..=last.min(self.newest) {
+            sum = sum + Tokens(self.at(bucket));
         }
         sum
     }

@@ -5,7 +5,7 @@
 //! moment that the queue names, or until the bell rings; it holds neither quota nor health, which are the instances'.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,11 @@ use super::bell::Bell;
 use super::lease::Lease;
 use super::member::{Member, eligible};
 use super::messages::{Acquire, Fit, Outcome, Unavailable, Want};
+use super::queue_view::WaitingFor;
 use super::refusal::Refusal;
 use crate::config::QueueConfig;
 use crate::correction::Basis;
-use crate::domain::{InstanceId, ModelKey, Tokens};
+use crate::domain::{Deployment, InstanceId, InstanceName, ModelKey};
 use crate::metrics::{QueueMetrics, Queued};
 use crate::queue::{Claims, Job, Judgement, Newcomer, Offer, Queue, Ticket, Why};
 use crate::routing::{Candidate, Router};
@@ -143,6 +144,29 @@ impl Dispatcher {
         models
             .map(|(model, (count, since))| (model, (count, age(since))))
             .collect()
+    }
+
+    /// Returns how many of those that wait each deployment could serve, as far as its limit is large enough for them.
+    pub(super) fn waiting_for(&self) -> Vec<WaitingFor> {
+        let queue = self.queue.borrow();
+        let mut counts: HashMap<(InstanceName, Deployment), usize> = HashMap::new();
+        for Asking { want, tried, .. } in queue.waiting_loads() {
+            let left = self.members.iter().filter(|one| !tried.contains(&one.id));
+            for config in left.map(|member| &member.config) {
+                let limit = config.tpm_for(&want.model, &want.name);
+                let deployment = want.deployment_at(config);
+                let deployment = deployment.filter(|_| want.certain() <= limit);
+                if let Some(deployment) = deployment {
+                    *counts.entry((config.name.clone(), deployment)).or_default() += 1;
+                }
+            }
+        }
+        let count = |((instance, deployment), waiting)| WaitingFor {
+            instance,
+            deployment,
+            waiting,
+        };
+        counts.into_iter().map(count).collect()
     }
 
     /// Works for as long as it is polled.
@@ -305,8 +329,7 @@ impl Dispatcher {
         };
         if let Some(lease) = undelivered {
             // It left while the instance was being asked; nothing was sent.
-            let used = Some(Tokens::ZERO);
-            lease.settle(Outcome::Abandoned { used });
+            lease.settle(Outcome::Withdrawn);
         }
     }
 

@@ -1,12 +1,19 @@
-//! What an instance publishes of itself: hints for other threads, at no cost for the actor. Decisions are the actor's.
+//! What an instance publishes of itself: hints for other threads, at next to no cost for the actor.
+//!
+//! Whole-instance numbers are atomics. What single deployments have free stands in a short list behind a lock that is held
+//! for a few comparisons. Decisions are the actor's.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::domain::Tokens;
+use crate::domain::{Deployment, Tokens};
 
 /// How long a token counts after its admission.
 const COUNTS: Duration = Duration::from_secs(60);
+
+/// Deployments that are listed; their names may come from clients. Of others the instance's own numbers are told.
+const MOST_LISTED: usize = 64;
 
 /// What other threads may read of an instance without asking: hints, at most a second old. Decisions are the actor's.
 #[derive(Debug)]
@@ -18,6 +25,7 @@ pub struct Gauge {
     start: Instant,
     /// Milliseconds after the start.
     last_admitted: AtomicU64,
+    deployments: Mutex<Vec<(Deployment, Tokens)>>,
 }
 
 impl Gauge {
@@ -30,6 +38,7 @@ impl Gauge {
             is_open: AtomicBool::new(true),
             start: now,
             last_admitted: AtomicU64::new(0),
+            deployments: Mutex::default(),
         }
     }
 
@@ -39,6 +48,15 @@ impl Gauge {
             return Tokens::ZERO;
         }
         self.limit.less(Tokens(self.used.load(Ordering::Relaxed)))
+    }
+
+    /// Returns the tokens that are about free for one deployment.
+    pub fn free_for(&self, deployment: &Deployment) -> Tokens {
+        let all = self.free();
+        let listed = self.listed();
+        let mut listed = listed.iter();
+        let own = listed.find(|(name, _)| is_same(name, deployment));
+        own.map_or(all, |(_, free)| all.min(*free))
     }
 
     /// Returns the share of the window in use; above 1 when answers used more than was reserved.
@@ -75,4 +93,32 @@ impl Gauge {
         self.in_flight.store(in_flight, Ordering::Relaxed);
         self.is_open.store(is_open, Ordering::Relaxed);
     }
+
+    /// Publishes what is free for one deployment.
+    pub(super) fn publish_for(&self, deployment: &Deployment, free: Tokens) {
+        let mut listed = self.listed();
+        let mut known = listed.iter_mut();
+        if let Some((_, known)) = known.find(|(name, _)| is_same(name, deployment)) {
+            *known = free;
+        } else if listed.len() < MOST_LISTED {
+            listed.push((deployment.clone(), free));
+        }
+    }
+
+    /// Publishes what is free for all deployments that are known.
+    pub(super) fn publish_all(&self, free: Vec<(Deployment, Tokens)>) {
+        *self.listed() = free;
+    }
+
+    fn listed(&self) -> MutexGuard<'_, Vec<(Deployment, Tokens)>> {
+        // Nothing can be half done in it.
+        self.deployments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Azure does not tell the case of deployments apart.
+fn is_same(one: &Deployment, other: &Deployment) -> bool {
+    one.as_str().eq_ignore_ascii_case(other.as_str())
 }

@@ -13,9 +13,7 @@ use super::MAILBOX;
 use super::bell::Bell;
 use super::gauge::Gauge;
 use super::lease::{Lease, Reservation, Shared};
-use super::messages::{
-    Confirm, DeploymentView, Describe, InstanceView, Outcome, Output, Reserve, Settle, Want,
-};
+use super::messages::{Confirm, Describe, InstanceView, Outcome, Output, Reserve, Settle, Want};
 use super::refusal::Refusal;
 use super::shared::Windows;
 use crate::config::InstanceConfig;
@@ -24,24 +22,17 @@ use crate::domain::{Deployment, InstanceId, Tokens};
 use crate::health::{Health, Status};
 use crate::output_average::OutputAverage;
 use crate::queue::Ahead;
-use crate::quota::{Hold, Lack, LaneView, Need, Quota, Said};
+use crate::quota::{Hold, Lack, Need, Quota, Said};
 use crate::store::Store;
 
 mod adopt;
 
 mod forecast;
 
+mod shown;
+
 /// How often the gauge follows the windows when nothing happens: at a bucket's width it would be work for nothing.
 const REFRESH: Duration = Duration::from_millis(500);
-
-/// Models and deployments that the status lists; their names may come from clients.
-const LISTED: usize = 20;
-
-/// Whether anything can be served is asked for the least: a cooldown for one size lets smaller requests through.
-const SMALLEST: Tokens = Tokens::ZERO;
-
-/// What the status shows is about every size.
-const LARGEST: Tokens = Tokens(u64::MAX);
 
 /// The actor of one Azure resource.
 pub struct Instance {
@@ -144,6 +135,7 @@ impl Instance {
             basis: want.basis,
             expected_prompt,
             head: None,
+            declined: Said::default(),
             guessed: matches!(want.output, Output::Expected { .. }),
             shared,
         })
@@ -195,10 +187,11 @@ impl Instance {
         }
         let hold = reservation.hold;
         let actual = outcome.charged(hold.need.tokens);
+        let (end, said) = (outcome.end(), reservation.declined);
         self.quota
-            .settle(now, &reservation.deployment, hold, actual, outcome.end());
+            .settle(now, &reservation.deployment, hold, actual, end, said);
         if let Some(windows) = &self.shared {
-            windows.settle(&reservation.shared, actual);
+            windows.settle(&reservation.shared, actual, end);
         }
         self.learn(&reservation, &outcome);
         let told = self.shared.as_ref().map(|_| outcome.clone());
@@ -236,10 +229,14 @@ impl Instance {
                 let tokens = reservation.hold.need.tokens;
                 health.no_capacity(now, pass, deployment, tokens, wait, summary);
             }
-            Outcome::Faulted { summary, .. } => health.faulted(now, pass, summary),
+            Outcome::Faulted { summary, .. } | Outcome::Unreachable { summary } => {
+                health.faulted(now, pass, summary);
+            }
             Outcome::Unauthorized { summary } => health.unauthorized(now, pass, summary),
             Outcome::NoDeployment { summary } => health.missing(now, pass, deployment, summary),
-            Outcome::Refused { .. } | Outcome::Abandoned { .. } => health.abandoned(pass),
+            Outcome::Refused { .. } | Outcome::Withdrawn | Outcome::Abandoned { .. } => {
+                health.abandoned(pass);
+            }
         }
     }
 
@@ -268,63 +265,6 @@ impl Instance {
             Status::Error => log::error!(instance = name, cause; "instance is out of service"),
         }
     }
-
-    fn publish(&mut self, now: Instant) {
-        let is_open = self.opens_in(now, SMALLEST).is_zero();
-        let (used, mut free) = (self.quota.taken(now), self.quota.free(now));
-        if let Some(windows) = &self.shared {
-            free = free.min(windows.free());
-        }
-        self.gauge.publish(used, free, self.in_flight, is_open);
-    }
-
-    /// Returns how long until it can serve a request of this charge at all, if only as a probe.
-    fn opens_in(&self, now: Instant, charge: Tokens) -> Duration {
-        let cooldown = self.health.cooldown(now);
-        let rest = cooldown.map_or(Duration::ZERO, |(_, until)| until - now);
-        rest.max(self.quota.opens_in(now, charge))
-    }
-
-    fn deployments(&mut self, now: Instant) -> Vec<DeploymentView> {
-        let lanes = self.quota.lanes(now).into_iter().take(LISTED);
-        let view = |lane: LaneView| DeploymentView {
-            parked: self.health.parked(now, &lane.deployment),
-            lane,
-        };
-        lanes.map(view).collect()
-    }
-
-    /// Returns the tokens in the window: of all replicas, as far as they share it.
-    fn used(&mut self, now: Instant) -> Tokens {
-        match &self.shared {
-            Some(windows) => windows.used(),
-            None => self.quota.used(now),
-        }
-    }
-
-    fn view(&mut self, now: Instant) -> InstanceView {
-        let cools_for = self.opens_in(now, LARGEST);
-        InstanceView {
-            name: self.config.name.clone(),
-            status: self.status(now),
-            can_serve: self.opens_in(now, SMALLEST).is_zero(),
-            used: self.used(now),
-            limit: self.config.max_tpm,
-            in_flight: self.in_flight,
-            errors: self.health.errors(),
-            last_error: self.health.last_error().map(str::to_owned),
-            rate_limited_for: self.quota.cools_for(now),
-            cooling_for: (!cools_for.is_zero()).then_some(cools_for),
-            priority: self.config.priority,
-            weight: self.config.weight,
-            last_used: self
-                .last_used
-                .map(|used| now.saturating_duration_since(used)),
-            deployments: self.deployments(now),
-            corrections: self.corrections.most_answered(LISTED),
-            expected_output: self.output.most_answered(LISTED),
-        }
-    }
 }
 
 fn now() -> Instant {
@@ -336,7 +276,7 @@ impl Actor for Instance {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        ctx.run_interval(REFRESH, |instance, _| instance.publish(now()));
+        ctx.run_interval(REFRESH, |instance, _| instance.refresh(now()));
     }
 }
 
@@ -346,6 +286,7 @@ impl Handler<Reserve> for Instance {
     fn handle(&mut self, msg: Reserve, ctx: &mut Self::Context) -> Self::Result {
         let now = now();
         let reservation = self.reserve(now, &msg)?;
+        self.publish_for(now, &reservation.deployment);
         self.publish(now);
         Ok(Lease::new(
             self.id,
@@ -361,7 +302,9 @@ impl Handler<Settle> for Instance {
 
     fn handle(&mut self, msg: Settle, _: &mut Self::Context) {
         let now = now();
+        let deployment = msg.reservation.deployment.clone();
         self.settle(now, msg.reservation, msg.outcome);
+        self.publish_for(now, &deployment);
         self.publish(now);
         self.bell.capacity();
     }
@@ -381,6 +324,7 @@ impl Handler<Confirm> for Instance {
         if msg.hold.is_probe() || msg.pass.is_probe() {
             self.tell_end(&msg.deployment);
         }
+        self.publish_for(now, &msg.deployment);
         self.publish(now);
         self.report_change(before, self.status(now));
         self.bell.capacity();

@@ -1,8 +1,8 @@
 //! The right to use tokens of one instance, and the duty to say what became of them.
 //!
 //! Whoever holds a lease owes a settlement. `settle`, here or of the `Outbox`, consumes it; dropping it in any other way
-//! (a client that left, a panic, a lost message) settles it as abandoned: with nothing used while the request had not
-//! been sent, else with all that was reserved. So every reservation is settled exactly once.
+//! (a client that left, a panic, a lost message) settles it as abandoned: as withdrawn while the request had not been
+//! sent, else with all that was reserved. So every reservation is settled exactly once.
 //! What a settlement does to window and health is left to `instance`.
 
 use std::sync::Arc;
@@ -38,6 +38,8 @@ pub struct Reservation {
     pub(super) expected_prompt: Tokens,
     /// The head of the answer, once it has come.
     pub(super) head: Option<Head>,
+    /// What the head of an answer that is no good one says about quota.
+    pub(super) declined: Said,
     /// Whether the output was a guess, so that the answer teaches something.
     pub(super) guessed: bool,
     /// What it takes from the windows that replicas share.
@@ -137,6 +139,13 @@ impl Lease {
         }
     }
 
+    /// Notes what the head of an answer that is no good one says about quota.
+    pub fn declined(&mut self, said: Said) {
+        if let Some(reservation) = &mut self.open {
+            reservation.declined = said;
+        }
+    }
+
     /// Says that the instance has begun a good answer. A probe lets others through at once; else nothing is sent.
     pub fn confirm(&mut self) {
         let is_probe = |open: &Reservation| open.pass.is_probe() || open.hold.is_probe();
@@ -199,7 +208,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let used = (!self.is_sent).then_some(Tokens::ZERO);
-        self.send(Outcome::Abandoned { used });
+        self.send(match self.is_sent {
+            true => Outcome::Abandoned { used: None },
+            false => Outcome::Withdrawn,
+        });
     }
 }

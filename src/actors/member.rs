@@ -8,7 +8,7 @@ use actix::prelude::*;
 use super::gauge::Gauge;
 use super::instance::Instance;
 use super::lease::Lease;
-use super::messages::{Fit, Forecast, Output, Reserve, Unavailable, Want};
+use super::messages::{Fit, Forecast, Reserve, Unavailable, Want};
 use super::refusal::Refusal;
 use crate::config::InstanceConfig;
 use crate::correction::Basis;
@@ -80,7 +80,7 @@ pub(super) fn eligible<'a>(
     let Some(roomiest) = serving.iter().copied().max_by_key(limit) else {
         return Err(Unavailable::NotServed);
     };
-    let tokens = want.prompt + Output::certain(want.output);
+    let tokens = want.certain();
     let largest = limit(&roomiest);
     if tokens > largest && want.basis == Basis::Estimated {
         // Only its count may refuse it for good.
@@ -90,7 +90,10 @@ pub(super) fn eligible<'a>(
         return Err(Unavailable::TooLarge {
             tokens,
             largest,
-            instance: roomiest.config.name.clone(),
+            variable: roomiest
+                .config
+                .tpm_variable(&want.model, &want.name)
+                .to_owned(),
         });
     }
     let is_left = |member: &&Member| !tried.contains(&member.id);

@@ -44,6 +44,11 @@ impl Want {
             false => config.deployment(&self.model, &self.name),
         }
     }
+
+    /// Returns the tokens that must fit whatever is learned.
+    pub(super) fn certain(&self) -> Tokens {
+        self.prompt + self.output.certain()
+    }
 }
 
 /// Under this name an instance accounts for errands. No deployment can have it.
@@ -115,8 +120,8 @@ pub enum Unavailable {
         tokens: Tokens,
         /// Largest limit among the instances that serve the model.
         largest: Tokens,
-        /// The instance that has it.
-        instance: InstanceName,
+        /// The variable that sets it.
+        variable: String,
     },
     /// Whether the instance whose turn it is can serve it depends on the exact count: count, and ask again.
     Uncertain,
@@ -228,6 +233,11 @@ pub enum Outcome {
         /// One line for the status page.
         summary: String,
     },
+    /// No connection to the instance, so that nothing was sent.
+    Unreachable {
+        /// One line for the status page.
+        summary: String,
+    },
     /// A fault of the instance or of the way to it.
     Faulted {
         /// Tokens charged all the same: zero unless an answer had begun.
@@ -245,6 +255,8 @@ pub enum Outcome {
         /// One line for the status page.
         summary: String,
     },
+    /// The lease was given back before anything was sent.
+    Withdrawn,
     /// The client left.
     Abandoned {
         /// Tokens used until then; `None` if unknown, which keeps the reservation, as Azure does.
@@ -255,8 +267,8 @@ pub enum Outcome {
 impl Outcome {
     /// Returns what it means for the quota of the deployment.
     ///
-    /// Azure does not charge calls that it throttled, and those that never arrived. It says that failed requests may
-    /// count; where they do, its next answer tells.
+    /// Azure does not charge tokens for calls that it throttled, and those that never arrived. It says that failed requests
+    /// may count; where they do, its next answer tells. As calls all count that left here.
     pub(super) fn end(&self) -> End {
         match self {
             Self::Answered { .. } => End::Answered,
@@ -271,6 +283,7 @@ impl Outcome {
                 limit: *limit,
                 wait: *wait,
             },
+            Self::Withdrawn | Self::Unreachable { .. } => End::Unsent,
             Self::Refused { .. }
             | Self::NoCapacity { .. }
             | Self::Unauthorized { .. }
@@ -288,6 +301,8 @@ impl Outcome {
             Self::Faulted { used, .. } | Self::Refused { used } => *used,
             Self::Throttled { .. }
             | Self::NoCapacity { .. }
+            | Self::Unreachable { .. }
+            | Self::Withdrawn
             | Self::Unauthorized { .. }
             | Self::NoDeployment { .. } => Tokens::ZERO,
         }
@@ -298,29 +313,6 @@ impl Outcome {
 #[derive(Message, Debug)]
 #[rtype(result = "Vec<InstanceView>")]
 pub struct Snapshot;
-
-/// Asks the Registry who waits.
-#[derive(Message, Debug)]
-#[rtype(result = "QueueView")]
-pub struct Waiting;
-
-/// Who waits at one moment.
-#[derive(Clone, Debug)]
-pub struct QueueView {
-    /// The models for which requests wait.
-    pub models: Vec<WaitingModel>,
-}
-
-/// The requests that wait for one model.
-#[derive(Clone, Debug)]
-pub struct WaitingModel {
-    /// The model.
-    pub model: ModelKey,
-    /// How many wait.
-    pub waiting: usize,
-    /// How long the first of them has waited.
-    pub longest: Duration,
-}
 
 /// Asks one instance for its state.
 #[derive(Message, Debug)]

@@ -20,6 +20,7 @@ mod lease;
 mod member;
 mod messages;
 mod outbox;
+mod queue_view;
 mod refusal;
 mod registry;
 mod shared;
@@ -28,10 +29,11 @@ pub use gauge::Gauge;
 pub use instance::Instance;
 pub use lease::Lease;
 pub use messages::{
-    Acquire, DeploymentView, Describe, InstanceView, Outcome, Output, QueueView, Snapshot, Turn,
-    Unavailable, Waiting, WaitingModel, Want,
+    Acquire, DeploymentView, Describe, InstanceView, Outcome, Output, Snapshot, Turn, Unavailable,
+    Want,
 };
 pub use outbox::Outbox;
+pub use queue_view::{QueueView, Waiting, WaitingFor, WaitingModel};
 pub use refusal::Refusal;
 pub use registry::{Registry, Setup};
 pub use shared::DescribeSharing;

@@ -19,10 +19,8 @@ use super::gauge::Gauge;
 use super::instance::Instance;
 use super::lease::Lease;
 use super::member::{Member, PATIENCE};
-use super::messages::{
-    Acquire, Describe, InstanceView, Leave, QueueView, Settlements, Snapshot, Unavailable, Waiting,
-    WaitingModel,
-};
+use super::messages::{Acquire, Describe, InstanceView, Leave, Settlements, Snapshot, Unavailable};
+use super::queue_view::{QueueView, Waiting, WaitingModel};
 use super::shared::{self, Adopt, DescribeSharing};
 use crate::config::{InstanceConfig, QueueConfig, Sharing};
 use crate::domain::{InstanceId, StrategyKind};
@@ -185,6 +183,7 @@ impl Handler<Waiting> for Registry {
         });
         MessageResult(QueueView {
             models: models.collect(),
+            deployments: self.dispatcher.waiting_for(),
         })
     }
 }

@@ -20,7 +20,7 @@ use super::refusal::Refusal;
 use crate::config::{InstanceConfig, Sharing};
 use crate::correction::Basis;
 use crate::domain::{Deployment, InstanceId, ModelKey, Tokens};
-use crate::quota::Need;
+use crate::quota::{End, Need};
 use crate::store::{self, About, Cooldown, Full, News, Part, Standing, Store};
 use crate::window::WINDOW;
 
@@ -103,8 +103,7 @@ pub(super) async fn acquire(
             }
             Err(full) => {
                 refusals = vec![(lease.id(), Refusal::Full(full.fits_in))];
-                let used = Some(Tokens::ZERO);
-                lease.settle(Outcome::Abandoned { used });
+                lease.settle(Outcome::Withdrawn);
             }
         }
     }
@@ -200,12 +199,15 @@ impl Windows {
         })
     }
 
-    /// Replaces what a request was charged by the tokens that it used. Its call was made, or counts as made.
-    pub(super) fn settle(&self, shared: &Shared, actual: Tokens) {
+    /// Replaces what a request was charged by the tokens that it used. Its call counts unless it never left.
+    pub(super) fn settle(&self, shared: &Shared, actual: Tokens, end: End) {
         match shared {
             Shared::Charged(charge) => self.store.settle(self.id, charge, |part| {
-                let is_call = self.requests == Some(part.window);
-                if is_call { part.amount } else { actual }
+                match (self.requests == Some(part.window), end) {
+                    (true, End::Unsent) => Tokens::ZERO,
+                    (true, _) => part.amount,
+                    (false, _) => actual,
+                }
             }),
             Shared::Nothing | Shared::Asked(_) => {}
         }

@@ -9,7 +9,7 @@ use actix::prelude::*;
 use futures_util::future::join_all;
 
 use super::*;
-use crate::config::{ApiVersion, InstanceConfig, QueueConfig};
+use crate::config::{ApiVersion, InstanceConfig, LimitNames, QueueConfig};
 use crate::correction::Basis;
 use crate::domain::{InstanceId, InstanceName, ModelKey, ModelName, Secret, StrategyKind, Tokens};
 use crate::health::{Reason, Status};
@@ -19,6 +19,7 @@ use crate::quota::Limit;
 
 mod estimates;
 mod healing;
+mod leases;
 mod outbox;
 mod overload;
 mod queue;
@@ -37,6 +38,7 @@ fn instance(name: &str, priority: u32, max_tpm: u64) -> Arc<InstanceConfig> {
         model_map: HashMap::new(),
         max_rpm: None,
         max_tpm_of: HashMap::new(),
+        limit_names: LimitNames::default(),
     })
 }
 
@@ -234,7 +236,7 @@ async fn a_request_above_every_window_is_told_so() {
         Unavailable::TooLarge {
             tokens: Tokens(1_200),
             largest: Tokens(1_000),
-            instance: InstanceName::new("a")
+            variable: String::new()
         }
     );
 }

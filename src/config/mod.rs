@@ -160,6 +160,15 @@ pub struct Log {
     pub json: bool,
 }
 
+/// The variables that set the limits of an instance, to be named to whom they stop.
+#[derive(Clone, Debug, Default)]
+pub struct LimitNames {
+    /// That of the instance: `_MAX_TPM`, or `TOKEN_RATE_LIMIT` where that stands in for it.
+    pub max_tpm: String,
+    /// Those of single deployments.
+    pub max_tpm_of: HashMap<ModelKey, String>,
+}
+
 /// One Azure OpenAI resource.
 #[derive(Clone, Debug)]
 pub struct InstanceConfig {
@@ -181,6 +190,8 @@ pub struct InstanceConfig {
     pub max_rpm: Option<u32>,
     /// `_MAX_TPM_<MODEL>`: limits of single deployments, by a model that they serve.
     pub max_tpm_of: HashMap<ModelKey, Tokens>,
+    /// Which variables set these limits.
+    pub limit_names: LimitNames,
     /// `_MODELS`: `None` serves every model.
     pub models: Option<Vec<ModelKey>>,
     /// `MODEL_MAP_*` with this instance's own `_MODEL_MAP_*` laid over it.
@@ -228,6 +239,20 @@ impl InstanceConfig {
         let limits = self.max_tpm_of.iter();
         let own = limits.filter(|(model, _)| self.is_served_by(model, deployment));
         own.map(|(_, limit)| *limit).min()
+    }
+
+    /// Returns the variable that decides [`InstanceConfig::tpm_for`].
+    pub fn tpm_variable(&self, key: &ModelKey, model: &ModelName) -> &str {
+        let deployment = self.deployment(key, model);
+        let is_own = |of: &ModelKey| {
+            let mut deployment = deployment.iter();
+            deployment.any(|deployment| self.is_served_by(of, deployment))
+        };
+        let limits = self.max_tpm_of.iter();
+        let own = limits.filter(|(of, limit)| **limit < self.max_tpm && is_own(of));
+        let least = own.min_by_key(|(_, limit)| **limit);
+        let named = least.and_then(|(of, _)| self.limit_names.max_tpm_of.get(of));
+        named.unwrap_or(&self.limit_names.max_tpm)
     }
 
     /// Returns the most tokens per minute that a model can have here.

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::{Site, auth};
 use crate::actors::{
-    DeploymentView, DescribeSharing, InstanceView, Snapshot, Waiting, WaitingModel,
+    DeploymentView, DescribeSharing, InstanceView, QueueView, Snapshot, Waiting, WaitingFor,
+    WaitingModel,
 };
 use crate::correction::{self, Basis};
 use crate::domain::Tokens;
@@ -80,6 +81,8 @@ struct Deployment {
     used: u64,
     reserved: u64,
     in_flight: u32,
+    /// Requests that wait and could be served by it, by others too.
+    waiting: usize,
     requests_limit: Option<u64>,
     azure_limit: Option<u64>,
     azure_remaining: Option<u64>,
@@ -123,10 +126,13 @@ pub(super) async fn status(
         total_instances: views.len(),
         healthy_instances: views.iter().filter(|view| is_healthy(view)).count(),
         routing_strategy: site.strategy.as_str(),
-        waiting: queue.iter().map(|model| model.waiting).sum(),
-        queue: queue.into_iter().map(queued).collect(),
+        waiting: queue.models.iter().map(|model| model.waiting).sum(),
+        instances: views
+            .into_iter()
+            .map(|view| instance(now, view, &queue.deployments))
+            .collect(),
+        queue: queue.models.into_iter().map(queued).collect(),
         redis,
-        instances: views.into_iter().map(|view| instance(now, view)).collect(),
     }))
 }
 
@@ -137,10 +143,9 @@ pub(super) async fn snapshot(proxy: &Proxy) -> Result<Vec<InstanceView>, ApiErro
 }
 
 /// Asks the Registry who waits.
-async fn waiting(proxy: &Proxy) -> Result<Vec<WaitingModel>, ApiError> {
+async fn waiting(proxy: &Proxy) -> Result<QueueView, ApiError> {
     let asked = proxy.shared().registry.send(Waiting);
-    let view = asked.timeout(PATIENCE).await.map_err(unanswered)?;
-    Ok(view.models)
+    asked.timeout(PATIENCE).await.map_err(unanswered)
 }
 
 fn unanswered(error: MailboxError) -> ApiError {
@@ -169,7 +174,12 @@ pub(super) fn is_healthy(view: &InstanceView) -> bool {
     view.status == health::Status::Healthy
 }
 
-fn instance(now: Duration, view: InstanceView) -> Instance {
+fn instance(now: Duration, view: InstanceView, waiting: &[WaitingFor]) -> Instance {
+    let waiting = |deployment: &str| {
+        let own = waiting.iter().filter(|one| one.instance == view.name);
+        let same = own.filter(|one| one.deployment.as_str().eq_ignore_ascii_case(deployment));
+        same.map(|one| one.waiting).sum::<usize>()
+    };
     let until = |wait: Duration| millis(now + wait);
     let before = |ago: Duration| millis(now.saturating_sub(ago));
     Instance {
@@ -193,14 +203,14 @@ fn instance(now: Duration, view: InstanceView) -> Instance {
         deployments: view
             .deployments
             .into_iter()
-            .map(|one| deployment(now, one))
+            .map(|one| deployment(now, waiting(one.lane.deployment.as_str()), one))
             .collect(),
         corrections: view.corrections.into_iter().map(correction).collect(),
         expected_output: view.expected_output.into_iter().map(expected).collect(),
     }
 }
 
-fn deployment(now: Duration, view: DeploymentView) -> Deployment {
+fn deployment(now: Duration, waiting: usize, view: DeploymentView) -> Deployment {
     let lane = view.lane;
     let cooling = lane
         .cooling
@@ -215,6 +225,7 @@ fn deployment(now: Duration, view: DeploymentView) -> Deployment {
         used: lane.used.0,
         reserved: lane.reserved.0,
         in_flight: lane.in_flight,
+        waiting,
         requests_limit: lane.requests_limit,
         azure_limit: lane.azure.map(|azure| azure.limit.0),
         azure_remaining: lane.azure.map(|azure| azure.remaining.0),

@@ -117,6 +117,10 @@ impl Account {
         &self.key
     }
 
+    pub(super) fn model(&self) -> &ModelName {
+        &self.model
+    }
+
     /// Says whether it is about a kept response and so needs no tokens.
     pub(super) fn is_errand(&self) -> bool {
         self.is_errand
@@ -150,6 +154,13 @@ impl Account {
     pub(super) fn heard(&mut self, said: Said) {
         if let Some(lease) = &mut self.lease {
             lease.heard(said, Instant::now().into_std());
+        }
+    }
+
+    /// Notes what the head of an answer that is no good one says about quota.
+    pub(super) fn declined(&mut self, said: Said) {
+        if let Some(lease) = &mut self.lease {
+            lease.declined(said);
         }
     }
 
@@ -212,6 +223,8 @@ impl Account {
             },
             other @ (Outcome::Throttled { .. }
             | Outcome::NoCapacity { .. }
+            | Outcome::Unreachable { .. }
+            | Outcome::Withdrawn
             | Outcome::Unauthorized { .. }
             | Outcome::NoDeployment { .. }) => other,
         }

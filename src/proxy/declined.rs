@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::give_up::Last;
+use super::quota_headers;
 use super::relay;
 use super::upstream::{Answer, NoAnswer};
 use super::verdict::{self, Throttle, Verdict};
@@ -18,7 +19,7 @@ use crate::error::in_openai_shape;
 use crate::health;
 use crate::metrics::Attempt;
 use crate::openai::sse::StreamError;
-use crate::quota;
+use crate::quota::{self, Said};
 
 /// A whole error answer.
 pub(super) struct Declined {
@@ -75,6 +76,20 @@ impl Declined {
             headers,
             body: body.into(),
             is_event: true,
+        }
+    }
+
+    /// Reads what it says about quota, if it comes from a deployment's limiter or from behind it.
+    ///
+    /// Some 400s have these headers, most 429s have not. A refused key or a missing deployment never got that far, so that
+    /// such numbers would be a gateway's; and the head of a stream has been read before its first event.
+    pub(super) fn said(&self) -> Said {
+        match self.status {
+            _ if self.is_event => Said::default(),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
+                Said::default()
+            }
+            _ => quota_headers::said(&self.headers),
         }
     }
 

@@ -87,13 +87,12 @@ pub(super) fn unavailable(
         Unavailable::TooLarge {
             tokens,
             largest,
-            instance,
+            variable,
         } => {
-            let variable = instance.as_str().to_uppercase().replace('-', "_");
             let message = format!(
                 "This request needs {tokens} tokens (prompt and output limit), but the largest limit of an instance \
                  that serves `{model}` is {largest} tokens per minute. Shorten it, lower its output limit, or raise \
-                 AZURE_INSTANCE_{variable}_MAX_TPM (or TOKEN_RATE_LIMIT), and its _MAX_TPM_<MODEL> if that is set."
+                 {variable}."
             );
             ApiError::new(Code::RequestExceedsTpm, message)
         }
@@ -279,7 +278,7 @@ mod tests {
         let error = told(&Unavailable::TooLarge {
             tokens: Tokens(90_000),
             largest: Tokens(30_000),
-            instance: InstanceName::new("east-1"),
+            variable: "AZURE_INSTANCE_EAST_1_MAX_TPM".to_owned(),
         });
 
         let text = error.to_string();

@@ -36,7 +36,7 @@ use std::time::{Duration, SystemTime};
 use actix::Addr;
 use actix_http::StatusCode;
 use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
-use actix_web::{HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use bytes::Bytes;
 use rustls::ClientConfig;
 use tokio::sync::Semaphore;
@@ -157,7 +157,7 @@ impl Proxy {
 
     /// Logs and counts a request that was refused before it became a call.
     pub fn note_refused(&self, endpoint: &'static str, error: &ApiError) {
-        let status = actix_web::ResponseError::status_code(error).as_u16();
+        let status = error.status_code().as_u16();
         self.shared.metrics.refused(endpoint, status);
         log::info!(
             request_id = error.request_id(), endpoint, status, code = error.code().as_str();
@@ -244,6 +244,7 @@ impl Proxy {
         id: InstanceId,
         job: Job<'_>,
     ) -> Step {
+        account.declined(declined.said());
         let foreign = Foreign::told(job, &declined);
         let charge = declined.judge(SystemTime::now());
         let declined = match job.is_azure() {
@@ -293,14 +294,20 @@ impl Proxy {
             response.insert_header((X_PROXY_INSTANCE, target.name_value.clone()));
         }
         response.insert_header((X_PROXY_ATTEMPTS, account.attempts()));
-        if !account.is_errand() {
-            let now = Instant::now().into_std();
-            let pool = Pool::of(&self.shared, account.model_key(), now);
-            for header in pool.headers() {
-                response.insert_header(header);
-            }
+        for header in self.pool_headers(account).into_iter().flatten() {
+            response.insert_header(header);
         }
         response
+    }
+
+    /// Returns what the pool has for the model asked for; a kept response has none.
+    fn pool_headers(&self, account: &Account) -> Option<[(HeaderName, HeaderValue); 3]> {
+        if account.is_errand() {
+            return None;
+        }
+        let now = Instant::now().into_std();
+        let pool = Pool::of(&self.shared, account.model_key(), account.model(), now);
+        Some(pool.headers())
     }
 
     fn give_up(
@@ -339,7 +346,10 @@ impl Proxy {
             None => {
                 let names =
                     |id: InstanceId| self.shared.instances.get(id.0).map(|c| c.name.clone());
-                let error = give_up::unavailable(&unavailable, subject, names);
+                let mut error = give_up::unavailable(&unavailable, subject, names);
+                if error.status_code() == StatusCode::TOO_MANY_REQUESTS {
+                    error = error.with_quota(self.pool_headers(&account));
+                }
                 Err(account.refuse(error))
             }
         }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use actix_http::header::{HeaderName, HeaderValue};
 
 use super::Shared;
-use crate::domain::{ModelKey, Tokens};
+use crate::domain::{ModelKey, ModelName, Tokens};
 
-/// What all instances that serve a model have together.
+/// What all instances that serve a model have together for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pool {
     limit: Tokens,
@@ -17,15 +17,18 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Adds up what the instances publish.
-    pub(super) fn of(shared: &Shared, model: &ModelKey, now: Instant) -> Self {
+    /// Adds up what the instances publish of the deployments that serve a model.
+    pub(super) fn of(shared: &Shared, key: &ModelKey, model: &ModelName, now: Instant) -> Self {
         let mut pool = Self::default();
         for (config, gauge) in shared.instances.iter().zip(&shared.gauges) {
-            if config.serves(model) {
-                pool.limit = pool.limit + config.max_tpm;
-                pool.free = pool.free + gauge.free();
-                pool.resets_in = pool.resets_in.max(gauge.resets_in(now));
-            }
+            let Some(deployment) = config.deployment(key, model) else {
+                continue;
+            };
+            let own = config.tpm_of(&deployment);
+            let limit = own.map_or(config.max_tpm, |own| own.min(config.max_tpm));
+            pool.limit = pool.limit + limit;
+            pool.free = pool.free + gauge.free_for(&deployment).min(limit);
+            pool.resets_in = pool.resets_in.max(gauge.resets_in(now));
         }
         pool
     }

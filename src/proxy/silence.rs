@@ -20,7 +20,10 @@ pub(super) fn fail(mut account: Account, no_answer: NoAnswer) -> Step {
             let used = account.reserved();
             (Attempt::Timeout, Outcome::Faulted { used, summary })
         }
-        Failed::Connecting | Failed::Broken => {
+        Failed::Connecting | Failed::Unreachable => {
+            (Attempt::Fault, Outcome::Unreachable { summary })
+        }
+        Failed::Broken => {
             let used = Tokens::ZERO;
             (Attempt::Fault, Outcome::Faulted { used, summary })
         }

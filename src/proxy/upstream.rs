@@ -170,6 +170,8 @@ pub(super) type Answer = ClientResponse<BoxedPayloadStream>;
 pub(super) enum Failed {
     /// No connection in time: nothing was sent.
     Connecting,
+    /// No connection: nothing was sent.
+    Unreachable,
     /// No answer in time, or none that goes on: the request was sent.
     AfterSending,
     /// The connection broke while a large body went out: an early refusal, such as a 413, looks like this.
@@ -287,7 +289,7 @@ impl Upstream {
                 (Failed::Connecting, "no connection in time".to_owned())
             }
             SendRequestError::Connect(inner) => {
-                (Failed::Broken, format!("cannot connect: {inner}"))
+                (Failed::Unreachable, format!("cannot connect: {inner}"))
             }
             SendRequestError::Send(inner) => (
                 match body_bytes > BUFFERED_BY_THE_SYSTEM {

@@ -1,13 +1,17 @@
-//! Requests per minute, over the windows in which Azure counts them.
+//! Requests per minute, over the windows in which Azure counts them, put right by what its answers say remains.
 //!
 //! Azure states a limit per minute, and holds some models to a sixth of it in any 10 s (measured; its pages say "1 or
 //! 10 seconds"). Which it is shows in `x-ratelimit-remaining-requests`: more than a sixth left can only be a minute's.
 //! Until that has been seen the short window is kept to, which is safe for both.
+//!
+//! Calls that the newest answer has counted beyond ours are others'. When they were made is not known, so they count for
+//! a whole span, or until the next answer tells: one comes as soon as a call of ours makes room for another.
+//! A call that was sent stays counted whatever becomes of it, since Azure says that failed ones may count.
 
 use std::time::{Duration, Instant};
 
 use crate::domain::Tokens;
-use crate::window::Window;
+use crate::window::{BUCKET, Mark, Window};
 
 /// The short window.
 const SHORT: Duration = Duration::from_secs(10);
@@ -21,37 +25,79 @@ const WAY: Duration = Duration::from_millis(200);
 /// Short windows in a minute.
 const SHARE: u64 = 6;
 
-/// Calls admitted under a limit per minute.
+/// Our calls in Azure's windows when one of them left, itself included.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Made {
+    turn: u64,
+    at: Instant,
+    short: u64,
+    minute: u64,
+    /// What had been taken back since the start.
+    withdrawn: u64,
+}
+
+/// What an answer said remains.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    made: Made,
+    limit: u64,
+    remaining: u64,
+}
+
+/// Calls of one deployment or instance.
 #[derive(Clone, Debug)]
 pub(super) struct Calls {
-    limit: u64,
+    limit: Option<u64>,
     short: Window,
     minute: Window,
     is_by_minute: bool,
+    turns: u64,
+    /// Calls that were taken back since the start.
+    withdrawn: u64,
+    heard: Option<Heard>,
 }
 
 impl Calls {
-    /// Starts with a limit per minute, of at least one.
-    pub(super) fn new(limit: u64, start: Instant) -> Self {
+    /// Starts with a limit per minute, or with none until an answer tells it.
+    pub(super) fn new(limit: Option<u64>, start: Instant) -> Self {
         let mut calls = Self {
-            limit: 0,
-            short: Window::over(SHORT + WAY, Tokens::ZERO, start),
-            minute: Window::over(MINUTE + WAY, Tokens::ZERO, start),
+            limit: None,
+            short: Window::over(SHORT + WAY, Tokens(u64::MAX), start),
+            minute: Window::over(MINUTE + WAY, Tokens(u64::MAX), start),
             is_by_minute: false,
+            turns: 0,
+            withdrawn: 0,
+            heard: None,
         };
-        calls.set_limit(limit);
+        if let Some(limit) = limit {
+            calls.set_limit(limit);
+        }
         calls
     }
 
-    pub(super) fn limit(&self) -> u64 {
+    pub(super) fn limit(&self) -> Option<u64> {
         self.limit
     }
 
-    /// Follows what an answer says.
-    pub(super) fn heard(&mut self, limit: u64, remaining: u64) {
-        self.set_limit(limit);
+    /// Follows what an answer to a call says of limit and rest; one to an earlier call than the newest heard of is old news.
+    pub(super) fn heard(&mut self, mut made: Made, limit: u64, remaining: Option<u64>) {
         // Of fewer than six calls a minute, none could be told apart; they are counted by the minute below.
-        self.is_by_minute |= remaining >= limit.div_ceil(SHARE);
+        self.is_by_minute |= remaining.is_some_and(|remaining| remaining >= limit.div_ceil(SHARE));
+        if self.heard.is_some_and(|heard| heard.made.turn > made.turn) {
+            return;
+        }
+        self.set_limit(limit);
+        // It may have counted those as ours that were taken back meanwhile.
+        let withdrawn = self.withdrawn.saturating_sub(made.withdrawn);
+        made.short = made.short.saturating_sub(withdrawn);
+        made.minute = made.minute.saturating_sub(withdrawn);
+        if let Some(remaining) = remaining {
+            self.heard = Some(Heard {
+                made,
+                limit,
+                remaining,
+            });
+        }
     }
 
     /// Says whether it is known that calls are counted by the minute.
@@ -64,103 +110,92 @@ impl Calls {
         self.is_by_minute = true;
     }
 
-    /// Counts calls that were made before the limit was known.
-    pub(super) fn made_before(&mut self, now: Instant, limit: u64, remaining: u64) {
-        let made = self.window().limit().less(Tokens(remaining));
-        let made = made.min(Tokens(limit.saturating_sub(remaining)));
-        self.short.record(now, made);
-        self.minute.record(now, made);
-    }
-
     /// Returns how long until one more call fits.
     pub(super) fn fits_in(&mut self, now: Instant) -> Duration {
-        self.window().fits_in(now, Tokens(1)).unwrap_or_default()
+        let others = self.others(now);
+        let window = self.window();
+        let alone = window.fits_in(now, Tokens(1)).unwrap_or_default();
+        let Some((others, rest)) = others else {
+            return alone;
+        };
+        let beside = window.fits_in(now, Tokens(others.saturating_add(1)));
+        let after = alone.max(rest);
+        beside.map_or(after, |beside| beside.min(after))
     }
 
     /// Counts a call.
-    pub(super) fn record(&mut self, now: Instant) {
+    pub(super) fn record(&mut self, now: Instant) -> Made {
         self.short.record(now, Tokens(1));
         self.minute.record(now, Tokens(1));
+        self.turns += 1;
+        // Calls stay here for a way and a bucket longer than there: by then those must not hide others'.
+        let there = |window: &mut Window| {
+            let here = window.used(now);
+            here.less(window.leaving_by(now + WAY + BUCKET)).0
+        };
+        Made {
+            turn: self.turns,
+            at: now,
+            short: there(&mut self.short),
+            minute: there(&mut self.minute),
+            withdrawn: self.withdrawn,
+        }
+    }
+
+    /// Takes back a call that never left, so that nobody has counted it.
+    pub(super) fn withdraw(&mut self, now: Instant, mark: Mark, made: Made) {
+        self.withdrawn += 1;
+        for window in [&mut self.short, &mut self.minute] {
+            window.settle(now, mark, Tokens(1), Tokens::ZERO);
+        }
+        if let Some(heard) = &mut self.heard
+            && heard.made.turn > made.turn
+        {
+            // It was never part of what Azure said.
+            let since = heard.made.at.saturating_duration_since(made.at);
+            let counted = |span| u64::from(since < span);
+            heard.made.short = heard.made.short.saturating_sub(counted(SHORT));
+            heard.made.minute = heard.made.minute.saturating_sub(counted(MINUTE));
+        }
+    }
+
+    /// Returns how many calls of others the newest answer told of, and how much longer they count; `None` if none do.
+    fn others(&self, now: Instant) -> Option<(u64, Duration)> {
+        let heard = self.heard?;
+        let (whole, ours, span) = match self.counts_by_minute() {
+            true => (heard.limit, heard.made.minute, MINUTE),
+            false => (short_of(heard.limit), heard.made.short, SHORT),
+        };
+        let counted = whole.saturating_sub(heard.remaining);
+        let others = counted.saturating_sub(ours);
+        let rest = (heard.made.at + span + WAY).saturating_duration_since(now);
+        (others > 0 && !rest.is_zero()).then_some((others, rest))
     }
 
     fn set_limit(&mut self, limit: u64) {
-        self.limit = limit.max(1);
-        self.short.set_limit(Tokens((self.limit / SHARE).max(1)));
-        self.minute.set_limit(Tokens(self.limit));
+        let limit = limit.max(1);
+        self.limit = Some(limit);
+        self.short.set_limit(Tokens(short_of(limit)));
+        self.minute.set_limit(Tokens(limit));
+    }
+
+    /// Says which window decides. A limit that leaves not one call in 10 s can only mean the minute.
+    fn counts_by_minute(&self) -> bool {
+        self.is_by_minute || self.limit.is_some_and(|limit| limit < SHARE)
     }
 
     fn window(&mut self) -> &mut Window {
-        // A limit that leaves not one call in 10 s can only mean the minute.
-        if self.is_by_minute || self.limit < SHARE {
-            &mut self.minute
-        } else {
-            &mut self.short
+        match self.counts_by_minute() {
+            true => &mut self.minute,
+            false => &mut self.short,
         }
     }
+}
+
+/// Returns what a limit per minute leaves to a short window.
+fn short_of(limit: u64) -> u64 {
+    (limit / SHARE).max(1)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn admitted(calls: &mut Calls, now: Instant) -> usize {
-        let mut count = 0;
-        while calls.fits_in(now).is_zero() {
-            calls.record(now);
-            count += 1;
-        }
-        count
-    }
-
-    fn start() -> Instant {
-        tokio::time::Instant::now().into_std()
-    }
-
-    #[test]
-    fn sixty_a_minute_are_ten_in_ten_seconds_until_a_minute_is_seen() {
-        let now = start();
-        let mut calls = Calls::new(60, now);
-
-        assert_eq!(admitted(&mut calls, now), 10);
-        let wait = calls.fits_in(now);
-        assert!(wait >= SHORT && wait <= SHORT + Duration::from_millis(300));
-        assert_eq!(admitted(&mut calls, now + wait), 10);
-        calls.heard(60, 39);
-        assert_eq!(admitted(&mut calls, now + wait), 40);
-        assert_eq!(admitted(&mut calls, now + 3 * wait), 0);
-    }
-
-    #[test]
-    fn a_short_window_is_not_taken_for_a_minute() {
-        let now = start();
-        let mut calls = Calls::new(600, now);
-
-        for remaining in (0..100).rev() {
-            calls.heard(60, remaining % 10);
-        }
-
-        assert_eq!((calls.limit(), admitted(&mut calls, now)), (60, 10));
-    }
-
-    #[test]
-    fn few_calls_a_minute_are_counted_by_the_minute() {
-        let now = start();
-        let mut calls = Calls::new(3, now);
-
-        assert_eq!(admitted(&mut calls, now), 3);
-        assert_eq!(admitted(&mut calls, now + MINUTE), 0);
-    }
-
-    #[test]
-    fn calls_from_before_the_limit_was_known_count() {
-        let now = start();
-        let mut short = Calls::new(60, now);
-        short.made_before(now, 60, 4);
-        let mut minute = Calls::new(60, now);
-        minute.heard(60, 50);
-        minute.made_before(now, 60, 50);
-
-        assert_eq!(admitted(&mut short, now), 4);
-        assert_eq!(admitted(&mut minute, now), 50);
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::calls::Calls;
+use super::calls::{Calls, Made};
 use super::throttle::{Cooling, Limit, Throttle, throttle_rest};
 use super::view::{Azure, Charge, Said, View};
 use super::{End, Hold, Need};
@@ -15,10 +15,9 @@ pub(super) struct Lane {
     pub(super) deployment: Deployment,
     limit: Option<Tokens>,
     window: Window,
-    calls: Option<Calls>,
+    calls: Calls,
     pub(super) view: View,
     pub(super) throttle: Throttle,
-    start: Instant,
     pub(super) last_used: Instant,
     pub(super) in_flight: u32,
     pub(super) reserved: Tokens,
@@ -52,10 +51,9 @@ impl Lane {
             deployment,
             limit,
             window: Window::new(limit.unwrap_or(Tokens(u64::MAX)), start),
-            calls: None,
+            calls: Calls::new(None, start),
             view: View::new(start),
             throttle: Throttle::default(),
-            start,
             last_used: start,
             in_flight: 0,
             reserved: Tokens::ZERO,
@@ -78,26 +76,22 @@ impl Lane {
         let tokens = need.tokens + need.exposure + self.exposed;
         let ahead = need.ahead.same_model;
         let own = self.window.fits_after(now, tokens, ahead)?;
-        Some(own.max(self.view.fits_in(now, need.charge + ahead)))
+        Some(own.max(self.view.fits_after(now, need.charge, ahead)))
     }
 
     /// Returns how long until one more call fits.
     pub(super) fn call_in(&mut self, now: Instant) -> Duration {
-        let calls = self.calls.as_mut();
-        calls.map_or(Duration::ZERO, |calls| calls.fits_in(now))
+        self.calls.fits_in(now)
     }
 
     /// Takes what [`Lane::fits_in`] and [`Lane::call_in`] allowed.
-    pub(super) fn take(&mut self, now: Instant, need: Need) -> Charge {
+    pub(super) fn take(&mut self, now: Instant, need: Need) -> (Charge, Made) {
         self.window.record(now, need.tokens);
-        if let Some(calls) = &mut self.calls {
-            calls.record(now);
-        }
         self.in_flight += 1;
         self.reserved = self.reserved + need.tokens;
         self.exposed = self.exposed + need.exposure;
         self.last_used = now;
-        self.view.sent(now, need.charge)
+        (self.view.sent(now, need.charge), self.calls.record(now))
     }
 
     /// Ends a request that used `actual` tokens.
@@ -108,40 +102,51 @@ impl Lane {
         self.window.settle(now, mark, hold.need.tokens, actual);
     }
 
-    /// Says what became of a charge of which no head of an answer told; `whole` is the limit that we know.
-    pub(super) fn end_charge(&mut self, now: Instant, charge: Charge, end: End, whole: Tokens) {
+    /// Says what became of the charge of a request that got no good answer; `whole` is the limit that we know, `said`
+    /// what the answer's head said if there was one.
+    pub(super) fn end_charge(
+        &mut self,
+        now: Instant,
+        charge: Charge,
+        end: End,
+        whole: Tokens,
+        said: Said,
+    ) {
         match end {
             End::Answered | End::Charged => self.view.arrived(now, charge),
-            End::Uncharged => self.view.refused(now, charge),
+            // Azure says of quota once it has let a request in; whether it charged one that failed, its number shows.
+            End::Uncharged if said.remaining_tokens.is_some() => {
+                self.view.arrived(now, charge);
+                self.view.told(now, charge, said);
+            }
+            End::Uncharged | End::Unsent => self.view.refused(now, charge),
             End::Throttled { limit, wait } => {
                 self.view.refused(now, charge);
-                if limit == Limit::Tokens {
-                    self.view.missing(now, charge, throttle_rest(wait), whole);
+                let wait = throttle_rest(wait);
+                match limit {
+                    Limit::Tokens => self.view.missing(now, charge, wait, whole, said),
+                    Limit::Requests | Limit::Throughput | Limit::NoQuota => {
+                        self.view.told(now, charge.without_itself(), said);
+                    }
                 }
             }
         }
     }
 
+    /// Takes back a call that never left.
+    pub(super) fn withdraw_call(&mut self, now: Instant, mark: Mark, made: Made) {
+        self.calls.withdraw(now, mark, made);
+    }
+
     /// Says whether it is known that calls are counted by the minute.
     pub(super) fn counts_calls_by_minute(&self) -> bool {
-        self.calls.as_ref().is_some_and(Calls::is_by_minute)
+        self.calls.is_by_minute()
     }
 
     /// Follows what an answer says of calls.
-    pub(super) fn heard_of_calls(&mut self, now: Instant, said: Said) {
-        let Some(limit) = said.limit_requests else {
-            return;
-        };
-        let is_new = self.calls.is_none();
-        let calls = self
-            .calls
-            .get_or_insert_with(|| Calls::new(limit, self.start));
-        // None left tells nothing of the window; that is all that is missing without the second number.
-        calls.heard(limit, said.remaining_requests.unwrap_or(0));
-        if let Some(remaining) = said.remaining_requests
-            && is_new
-        {
-            calls.made_before(now, limit, remaining);
+    pub(super) fn heard_of_calls(&mut self, made: Made, said: Said) {
+        if let Some(limit) = said.limit_requests {
+            self.calls.heard(made, limit, said.remaining_requests);
         }
     }
 
@@ -159,7 +164,7 @@ impl Lane {
             limit: self.limit,
             used: self.window.used(now),
             reserved: self.reserved,
-            requests_limit: self.calls.as_ref().map(Calls::limit),
+            requests_limit: self.calls.limit(),
             azure: self.view.azure(now),
             cooling: self.throttle.cooling(now),
             in_flight: self.in_flight,

@@ -11,6 +11,7 @@ mod calls;
 mod charge;
 mod hearsay;
 mod lane;
+mod shown;
 mod throttle;
 mod view;
 
@@ -21,7 +22,7 @@ use crate::health::{Closed, Pass, Reason};
 use crate::queue::Ahead;
 use crate::window::{Mark, WINDOW, Window};
 
-use calls::Calls;
+use calls::{Calls, Made};
 pub use charge::expected_charge;
 use lane::Lane;
 pub use lane::LaneView;
@@ -62,6 +63,8 @@ pub struct Hold {
     pub need: Need,
     mark: Mark,
     charge: Charge,
+    /// Our calls at the deployment, and at the instance if those are limited.
+    made: (Made, Option<Made>),
     pass: Pass,
     is_heard: bool,
 }
@@ -73,8 +76,10 @@ pub enum End {
     Answered,
     /// It was admitted and may have been charged, but says nothing about the deployment.
     Charged,
-    /// It was not admitted, and says nothing about the deployment.
+    /// It was not admitted, and says nothing about the deployment. Its call counts all the same.
     Uncharged,
+    /// It never left for Azure, which knows nothing of it.
+    Unsent,
     /// A 429 over a limit of the deployment.
     Throttled {
         /// Which limit.
@@ -127,7 +132,7 @@ impl Quota {
         Self {
             start: now,
             window: Window::new(max_tpm, now),
-            calls: max_rpm.map(|limit| Calls::new(u64::from(limit), now)),
+            calls: max_rpm.map(|limit| Calls::new(Some(u64::from(limit)), now)),
             exposed: Tokens::ZERO,
             lanes: Vec::new(),
         }
@@ -210,14 +215,15 @@ impl Quota {
         let lane = self.lanes.iter_mut().find(|lane| is_of(lane, deployment));
         let lane = lane.ok_or(Lack::Full(None))?;
         self.exposed = self.exposed + need.exposure;
-        if let Some(calls) = &mut self.calls {
-            calls.record(now);
-        }
+        let of_instance = self.calls.as_mut().map(|calls| calls.record(now));
+        let pass = lane.throttle.admit(now, need.charge);
+        let (charge, made) = lane.take(now, need);
         Ok(Hold {
             need,
             mark: self.window.record(now, need.tokens),
-            pass: lane.throttle.admit(now, need.charge),
-            charge: lane.take(now, need),
+            pass,
+            charge,
+            made: (made, of_instance),
             is_heard: false,
         })
     }
@@ -251,15 +257,10 @@ impl Quota {
         };
         lane.throttle.answered(at, hold.pass, hold.need.charge);
         lane.view.answered(at, hold.charge, said);
-        lane.heard_of_calls(at, said);
-        if lane.counts_calls_by_minute()
-            && let Some(calls) = &mut self.calls
-        {
-            calls.count_by_minute();
-        }
+        self.heard_of_calls(deployment, hold, said);
     }
 
-    /// Ends a request that used `actual` tokens.
+    /// Ends a request that used `actual` tokens. `said` is what the head of an answer said that was no good one.
     pub fn settle(
         &mut self,
         now: Instant,
@@ -267,9 +268,14 @@ impl Quota {
         hold: Hold,
         actual: Tokens,
         end: End,
+        said: Said,
     ) {
         self.window.settle(now, hold.mark, hold.need.tokens, actual);
         self.exposed = self.exposed.less(hold.need.exposure);
+        self.heard_of_calls(deployment, &hold, said);
+        if end == End::Unsent {
+            self.withdraw_call(now, deployment, &hold);
+        }
         let whole = self.limit(deployment);
         let Some(lane) = self.lane(deployment) else {
             return;
@@ -277,12 +283,12 @@ impl Quota {
         lane.give_back(now, hold.mark, &hold, actual);
         // Whatever became of it later: what was answered had been admitted.
         if !hold.is_heard {
-            lane.end_charge(now, hold.charge, end, whole);
+            lane.end_charge(now, hold.charge, end, whole, said);
         }
         let (pass, charge) = (hold.pass, hold.need.charge);
         match end {
             End::Answered => lane.throttle.answered(now, pass, charge),
-            End::Charged | End::Uncharged => lane.throttle.abandoned(pass),
+            End::Charged | End::Uncharged | End::Unsent => lane.throttle.abandoned(pass),
             End::Throttled { limit, wait } => {
                 lane.throttle.refused(now, pass, limit, charge, wait);
             }
@@ -299,44 +305,29 @@ impl Quota {
         self.window.used(now) + self.exposed
     }
 
-    /// Returns what is believed to be free for the deployment that has the most: by our windows and by Azure's view.
-    pub fn free(&mut self, now: Instant) -> Tokens {
-        let own = self.window.limit().less(self.taken(now));
-        let mut most = Tokens::ZERO;
-        for lane in &mut self.lanes {
-            most = most.max(lane.free(now).unwrap_or(own));
+    fn heard_of_calls(&mut self, deployment: &Deployment, hold: &Hold, said: Said) {
+        if said.limit_requests.is_none() {
+            return;
         }
-        if self.lanes.is_empty() {
-            own
-        } else {
-            own.min(most)
-        }
-    }
-
-    /// Returns how long until some lane is open to a charge, zero if one is; lanes that are not known are open.
-    pub fn opens_in(&self, now: Instant, charge: Tokens) -> Duration {
-        let rest = |lane: &Lane| {
-            let cooling = lane.throttle.cooling(now);
-            let cooling = cooling.filter(|cooling| charge >= cooling.from);
-            cooling.map_or(Duration::ZERO, |cooling| cooling.rest)
+        let Some(lane) = self.lane(deployment) else {
+            return;
         };
-        self.lanes.iter().map(rest).min().unwrap_or_default()
+        lane.heard_of_calls(hold.made.0, said);
+        if lane.counts_calls_by_minute()
+            && let Some(calls) = &mut self.calls
+        {
+            calls.count_by_minute();
+        }
     }
 
-    /// Returns how long until no lane cools, `None` if none does.
-    pub fn cools_for(&self, now: Instant) -> Option<Duration> {
-        let cooling = self
-            .lanes
-            .iter()
-            .filter_map(|lane| lane.throttle.cooling(now));
-        cooling.map(|cooling| cooling.rest).max()
-    }
-
-    /// Returns the state of the lanes, those used last first.
-    pub fn lanes(&mut self, now: Instant) -> Vec<LaneView> {
-        let mut lanes: Vec<&mut Lane> = self.lanes.iter_mut().collect();
-        lanes.sort_by_key(|lane| std::cmp::Reverse(lane.last_used));
-        lanes.into_iter().map(|lane| lane.state(now)).collect()
+    fn withdraw_call(&mut self, now: Instant, deployment: &Deployment, hold: &Hold) {
+        let (made, of_instance) = hold.made;
+        if let Some((calls, made)) = self.calls.as_mut().zip(of_instance) {
+            calls.withdraw(now, hold.mark, made);
+        }
+        if let Some(lane) = self.lane(deployment) {
+            lane.withdraw_call(now, hold.mark, made);
+        }
     }
 
     /// Makes room for a lane, as far as that is possible.

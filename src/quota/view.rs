@@ -81,6 +81,8 @@ pub(super) struct Charge {
     most: Tokens,
     least: Tokens,
     left: Tokens,
+    /// What had been refused since the start.
+    refused: Tokens,
 }
 
 /// Azure's view of one deployment.
@@ -88,6 +90,8 @@ pub(super) struct Charge {
 pub(super) struct View {
     log: Window,
     turns: u64,
+    /// What was not charged after all, since the start.
+    refused: Tokens,
     anchor: Option<Anchor>,
     /// What Azure charges for each token that we expect.
     scale: f64,
@@ -112,11 +116,23 @@ pub struct Azure {
     pub drift: i64,
 }
 
+impl Charge {
+    /// Returns it for a request that was not charged: the log as it was before.
+    pub(super) fn without_itself(self) -> Self {
+        Self {
+            most: self.most.less(self.tokens),
+            least: self.least.less(self.tokens),
+            ..self
+        }
+    }
+}
+
 impl View {
     pub(super) fn new(start: Instant) -> Self {
         Self {
             log: Window::new(Tokens(u64::MAX), start),
             turns: 0,
+            refused: Tokens::ZERO,
             anchor: None,
             scale: 1.0,
             margin: 0.0,
@@ -142,6 +158,7 @@ impl View {
             most: before + tokens,
             least: before.less(on_their_way).less(leaving) + tokens,
             left: self.log.left(),
+            refused: self.refused,
         }
     }
 
@@ -149,19 +166,29 @@ impl View {
     pub(super) fn answered(&mut self, now: Instant, charge: Charge, said: Said) {
         self.arrived(now, charge);
         self.margin = (self.margin - 1.0 / ANSWERS_A_STEP).max(0.0);
-        let (Some(limit), Some(remaining)) = (said.limit_tokens, said.remaining_tokens) else {
-            return;
-        };
-        let is_fresh = now.saturating_duration_since(charge.at) < WINDOW;
-        let is_newest = self
-            .fresh(now)
-            .is_none_or(|anchor| charge.turn >= anchor.turn);
-        if is_fresh && is_newest {
-            let anchor = Anchor::of(charge, limit, limit.less(remaining));
+        if let Some(anchor) = self.believe(now, charge, said) {
             self.learn(anchor);
-            self.heard = Some(now);
-            self.anchor = Some(anchor);
         }
+    }
+
+    /// Notes what the head of an error says. Nothing is learned from it of the formula: its own charge may not be in it.
+    pub(super) fn told(&mut self, now: Instant, charge: Charge, said: Said) {
+        self.believe(now, charge, said);
+    }
+
+    /// Takes what an answer says remains for what Azure believes, unless it is old news.
+    fn believe(&mut self, now: Instant, charge: Charge, said: Said) -> Option<Anchor> {
+        let (limit, remaining) = said.limit_tokens.zip(said.remaining_tokens)?;
+        let is_fresh = now.saturating_duration_since(charge.at) < WINDOW;
+        let known = self.known(now);
+        let is_newest = known.is_none_or(|anchor| charge.turn >= anchor.turn);
+        if !(is_fresh && is_newest) {
+            return None;
+        }
+        let anchor = Anchor::of(charge, limit, limit.less(remaining));
+        self.heard = Some(now);
+        self.anchor = Some(anchor);
+        Some(anchor)
     }
 
     /// Notes that a request was admitted, at the latest at `now`.
@@ -175,6 +202,7 @@ impl View {
     pub(super) fn refused(&mut self, now: Instant, charge: Charge) {
         self.log
             .settle(now, charge.mark, charge.tokens, Tokens::ZERO);
+        self.refused = self.refused + charge.tokens;
         if let Some(anchor) = &mut self.anchor
             && anchor.turn > charge.turn
             && now.saturating_duration_since(charge.at) < WINDOW
@@ -187,41 +215,60 @@ impl View {
 
     /// Notes a 429 over tokens, after [`View::refused`]: how much is missing for `charge` leaves within `wait`.
     ///
-    /// What of our own log leaves by then is what was missing. When that explains nothing, others must have used the
-    /// rest, and no more than half of it is believed to be free. `limit` stands in where Azure has not named one.
-    pub(super) fn missing(&mut self, now: Instant, charge: Charge, wait: Duration, limit: Tokens) {
+    /// What its head says remains decides, where that explains the refusal. Else, what of our own log leaves by then is
+    /// what was missing. When that explains nothing, others must have used the rest, and no more than half of it is
+    /// believed to be free. `limit` stands in where Azure has not named one.
+    pub(super) fn missing(
+        &mut self,
+        now: Instant,
+        charge: Charge,
+        wait: Duration,
+        limit: Tokens,
+        said: Said,
+    ) {
         let fresh = self.fresh(now);
-        if fresh.is_some() {
+        let limit = fresh.map_or(limit, |anchor| anchor.limit);
+        let scale = self.scale;
+        let is_short = |remaining: Tokens| remaining < scaled(charge.tokens, scale);
+        let is_told = said.remaining_tokens.is_some_and(is_short);
+        let is_explained = !is_told && self.explains(now, charge, limit);
+        // What is left free on top stands for what nothing else explains.
+        if fresh.is_some() && self.scale == scale {
             self.margin = (self.margin + 1.0).min(MOST_STEPS);
         }
-        let limit = fresh.map_or(limit, |anchor| anchor.limit);
-        let leaving = self.log.leaving_by(now + wait);
-        let half = Tokens(charge.tokens.0 / 2);
-        let free = scaled(charge.tokens.less(leaving).min(half), self.scale);
-        self.explain(now, charge, limit, free);
-        let without = |sum: Tokens| sum.less(charge.tokens);
-        if fresh.is_none_or(|anchor| charge.turn >= anchor.turn) {
-            self.anchor = Some(Anchor {
-                most: without(charge.most),
-                least: without(charge.least),
-                ..Anchor::of(charge, limit, limit.less(free))
-            });
+        let uncharged = charge.without_itself();
+        if is_told {
+            self.told(now, uncharged, said);
+        } else if is_explained {
+            self.anchor = None;
+        } else if fresh.is_none_or(|anchor| charge.turn >= anchor.turn) {
+            let leaving = self.log.leaving_by(now + wait);
+            let half = Tokens(charge.tokens.0 / 2);
+            let free = scaled(charge.tokens.less(leaving).min(half), scale);
+            self.anchor = Some(Anchor::of(uncharged, limit, limit.less(free)));
         }
     }
 
-    /// Takes a 429 for what headers would have said, if there are none and our own charges explain it: then the limit is
-    /// the one that we know, and how much of it they make up is the formula's scale.
-    fn explain(&mut self, now: Instant, charge: Charge, limit: Tokens, free: Tokens) {
+    /// Says whether our own charges explain a 429 where there are no headers; then the log stands for them.
+    ///
+    /// Azure had counted no more than the limit, and with this charge more. A scale by which the log does the same
+    /// explains it; the one nearest to what was believed is taken. What was refused meanwhile was not counted.
+    fn explains(&mut self, now: Instant, charge: Charge, limit: Tokens) -> bool {
         let age = |heard: Instant| now.saturating_duration_since(heard);
         if self.heard.is_some_and(|heard| age(heard) < HOLDS) {
-            return;
+            return false;
         }
-        let log = charge.most.less(charge.tokens);
-        let ratio = limit.less(free).0 as f64 / log.0.max(1) as f64;
-        if SCALES.contains(&ratio) {
-            self.scale += (ratio - self.scale) / 2.0;
-            self.explained = Some((now, limit));
+        // Its own charge is part of both.
+        let counted = charge.least.less(self.refused.less(charge.refused));
+        let least = limit.0 as f64 / charge.most.0.max(1) as f64;
+        let most = limit.0 as f64 / counted.0.max(1) as f64;
+        let scale = self.scale.clamp(least, most.max(least));
+        if !SCALES.contains(&scale) {
+            return false;
         }
+        self.scale = scale;
+        self.explained = Some((now, limit));
+        true
     }
 
     /// Says whether a charge of the last minute counts.
@@ -236,38 +283,54 @@ impl View {
         Some(anchor.limit.less(used))
     }
 
-    /// Returns how long until a charge fits. What exceeds the limit by our estimate alone waits for an empty log.
-    pub(super) fn fits_in(&mut self, now: Instant, tokens: Tokens) -> Duration {
+    /// Returns how long until a charge fits after others had theirs, each limit of which takes a minute more.
+    ///
+    /// What exceeds the limit by our estimate alone waits for an empty log.
+    pub(super) fn fits_after(&mut self, now: Instant, tokens: Tokens, ahead: Tokens) -> Duration {
         let Some(anchor) = self.fresh(now) else {
             return Duration::ZERO;
         };
+        let limit = anchor.limit.0.max(1);
+        let all = scaled(tokens, self.scale).min(anchor.limit) + scaled(ahead, self.scale);
+        let minutes = all.0.saturating_sub(1) / limit;
+        let wait = self.fits_in(now, anchor, Tokens(all.0 - minutes * limit));
+        // The answers to others will keep it known.
+        let silent = anchor.at + HOLDS;
+        let wait = match ahead {
+            Tokens::ZERO => wait.min(silent.saturating_duration_since(now)),
+            _ => wait,
+        };
+        let minutes = u32::try_from(minutes).unwrap_or(u32::MAX);
+        wait.saturating_add(WINDOW.saturating_mul(minutes))
+    }
+
+    /// Returns how long until so much of Azure's limit is free by an anchor, if nothing more is sent.
+    fn fits_in(&mut self, now: Instant, anchor: Anchor, needed: Tokens) -> Duration {
         let scale = self.scale;
         let step = Tokens(anchor.limit.0 / MARGIN_STEP);
-        let needed = scaled(tokens, scale) + scaled(step, self.margin);
-        let allowed = anchor.limit.less(needed);
+        let allowed = anchor.limit.less(needed + scaled(step, self.margin));
         let mut used = self.log.used(now);
         let mut left = self.log.left();
         let mut from = now;
-        let silent = anchor.at + HOLDS;
         for (leaves, leaving) in self.log.leaving() {
             if let Some(fits) = anchor.fits_from(from, (used, left), allowed, scale)
                 && fits < leaves
             {
-                return fits.min(silent).saturating_duration_since(now);
+                return fits.saturating_duration_since(now);
             }
             used = used.less(leaving);
             left = left + leaving;
             from = leaves;
         }
+        // By then all that it counted has left.
         let last = anchor.fits_from(from, (used, left), allowed, scale);
-        last.unwrap_or(silent)
-            .min(silent)
-            .saturating_duration_since(now)
+        let silent = anchor.at + HOLDS;
+        last.unwrap_or(silent).saturating_duration_since(now)
     }
 
     /// Returns what the status page shows.
     pub(super) fn azure(&mut self, now: Instant) -> Option<Azure> {
-        let anchor = self.told(now)?;
+        let anchor = self.known(now)?;
         let remaining = self.free(now)?;
         Some(Azure {
             limit: anchor.limit,
@@ -291,7 +354,7 @@ impl View {
     }
 
     fn fresh(&self, now: Instant) -> Option<Anchor> {
-        self.told(now).or_else(|| {
+        self.known(now).or_else(|| {
             let (at, limit) = self.explained?;
             let is_known = now.saturating_duration_since(at) < EXPLAINED;
             is_known.then(|| Anchor::without_drift(now, limit))
@@ -299,7 +362,7 @@ impl View {
     }
 
     /// Returns what an answer told within the last minute.
-    fn told(&self, now: Instant) -> Option<Anchor> {
+    fn known(&self, now: Instant) -> Option<Anchor> {
         let age = |anchor: &Anchor| now.saturating_duration_since(anchor.at);
         self.anchor.filter(|anchor| age(anchor) < HOLDS)
     }

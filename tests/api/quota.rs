@@ -1,5 +1,6 @@
 //! Limits of single deployments, and what Azure says and does about its own: nothing is refused that could be foreseen.
 
+mod heads;
 mod kinds;
 
 use std::time::Duration;

@@ -52,6 +52,8 @@ impl Instance {
             Outcome::Answered { .. } if was_probe => return self.tell_end(&deployment),
             Outcome::Answered { .. }
             | Outcome::Refused { .. }
+            | Outcome::Unreachable { .. }
+            | Outcome::Withdrawn
             | Outcome::Faulted { .. }
             | Outcome::Abandoned { .. } => return,
         };
@@ -108,7 +110,7 @@ impl Handler<Adopt> for Instance {
         for news in msg.0 {
             self.adopt(now, news);
         }
-        self.publish(now);
+        self.refresh(now);
         self.report_change(before, self.status(now));
     }
 }

@@ -6,7 +6,7 @@ use super::setting::Setting;
 use super::sources::{self, Source};
 use super::{api_base, catalog, limits, tokens_per_minute};
 use crate::config::raw::Raw;
-use crate::config::{ApiVersion, InstanceConfig};
+use crate::config::{ApiVersion, InstanceConfig, LimitNames};
 use crate::domain::{ModelName, Secret, Tokens};
 
 /// What is used when `_API_VERSION` is unset.
@@ -72,10 +72,12 @@ fn instance(
     };
     let priority = rank("PRIORITY", 0);
     let weight = rank("WEIGHT", 1);
-    let max_tpm = tokens_per_minute(&source.setting("MAX_TPM"), rate_limit.0, findings);
+    let max_tpm = source.setting("MAX_TPM");
+    let mut limit_names = LimitNames::of(&max_tpm);
+    let max_tpm = tokens_per_minute(&max_tpm, rate_limit.0, findings);
     let max_rpm = source.setting("MAX_RPM");
     let max_rpm = max_rpm.whole(1..=MOST_REQUESTS, 0, findings);
-    let max_tpm_of = limits::parse(source, max_tpm, &model_map, findings);
+    let max_tpm_of = limits::parse(source, max_tpm, &model_map, &mut limit_names, findings);
     Some(InstanceConfig {
         name: source.name.clone(),
         api_key: api_key?,
@@ -86,9 +88,20 @@ fn instance(
         max_tpm,
         max_rpm: (max_rpm > 0).then_some(max_rpm),
         max_tpm_of,
+        limit_names,
         models: served.map(models::keys),
         model_map,
     })
+}
+
+impl LimitNames {
+    fn of(max_tpm: &Setting) -> Self {
+        let set = max_tpm.value().map(|_| max_tpm.variable());
+        Self {
+            max_tpm: set.unwrap_or("TOKEN_RATE_LIMIT").to_owned(),
+            ..Self::default()
+        }
+    }
 }
 
 fn api_key(source: &Source, findings: &mut Findings) -> Option<Secret> {

@@ -8,13 +8,16 @@ use super::findings::Findings;
 use super::models::Map;
 use super::sources::{MAX_TPM, Source};
 use super::{MOST_TOKENS, tokens_per_minute};
+use crate::config::LimitNames;
 use crate::domain::{ModelKey, Tokens};
 
-/// Parses the limits of one instance's deployments; `map` is where its models are deployed.
+/// Parses the limits of one instance's deployments, and notes in `names` which variables set them; `map` is where its
+/// models are deployed.
 pub(super) fn parse(
     source: &Source,
     whole: Tokens,
     map: &Map,
+    names: &mut LimitNames,
     findings: &mut Findings,
 ) -> HashMap<ModelKey, Tokens> {
     let mut limits: HashMap<ModelKey, Tokens> = HashMap::new();
@@ -52,7 +55,9 @@ pub(super) fn parse(
                 setting.variable()
             ));
         }
-        read.push((model.clone(), setting.variable().to_owned()));
+        let variable = setting.variable().to_owned();
+        names.max_tpm_of.insert(model.clone(), variable.clone());
+        read.push((model.clone(), variable));
         limits.insert(model, limit);
     }
     limits

@@ -106,14 +106,16 @@ impl Azure {
                     let mut hold = hold;
                     hold.heard();
                     let used = Tokens(ask.used);
-                    self.quota.settle(at, &name("a"), hold, used, End::Answered);
+                    self.quota
+                        .settle(at, &name("a"), hold, used, End::Answered, Said::default());
                 }
                 Event::Refuses(hold, wait) => {
                     let end = End::Throttled {
                         limit: Limit::Tokens,
                         wait: Some(wait),
                     };
-                    self.quota.settle(at, &name("a"), hold, Tokens::ZERO, end);
+                    self.quota
+                        .settle(at, &name("a"), hold, Tokens::ZERO, end, Said::default());
                 }
             }
         }

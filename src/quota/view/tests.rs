@@ -18,6 +18,10 @@ fn said(limit: u64, remaining: u64) -> Said {
     }
 }
 
+fn fits_in(view: &mut View, now: Instant, tokens: Tokens) -> Duration {
+    view.fits_after(now, tokens, Tokens::ZERO)
+}
+
 /// A view that has sent `tokens` at its start and heard that `remaining` of 1,000 remain.
 fn view(tokens: u64, remaining: u64) -> (View, Instant) {
     let start = start();
@@ -33,7 +37,7 @@ fn nothing_is_believed_before_an_answer_and_a_minute_after_the_last() {
     let mut view = View::new(start);
     let charge = view.sent(start, Tokens(5_000));
     assert_eq!((view.free(start), view.azure(start)), (None, None));
-    assert_eq!(view.fits_in(start, Tokens(9_000)), Duration::ZERO);
+    assert_eq!(fits_in(&mut view, start, Tokens(9_000)), Duration::ZERO);
 
     view.answered(start, charge, Said::default());
     assert_eq!(view.free(start), None);
@@ -51,8 +55,8 @@ fn what_left_after_an_answers_request_counts_on_top_of_it() {
 
     let now = at(start, 500);
     assert_eq!(view.free(now), Some(Tokens(600)));
-    assert_eq!(view.fits_in(now, Tokens(600)), Duration::ZERO);
-    let wait = view.fits_in(now, Tokens(601));
+    assert_eq!(fits_in(&mut view, now, Tokens(600)), Duration::ZERO);
+    let wait = fits_in(&mut view, now, Tokens(601));
     assert_eq!(now + wait, at(start, 60_100));
 }
 
@@ -79,7 +83,7 @@ fn others_show_as_a_drift_that_fades_within_the_minute() {
     assert_eq!(view.free(start), Some(Tokens(300)));
     assert_eq!(drift(&mut view, 30_000), 300);
     assert_eq!(view.free(at(start, 30_000)), Some(Tokens(600)));
-    let wait = view.fits_in(start, Tokens(600));
+    let wait = fits_in(&mut view, start, Tokens(600));
     assert_eq!(wait, Duration::from_secs(30));
 }
 
@@ -151,7 +155,13 @@ fn a_429_shows_what_is_free_by_what_leaves_until_the_time_that_it_names() {
     view.refused(now, charge);
 
     // Azure names 42 s: by then the charges of the first three seconds have left.
-    view.missing(now, charge, Duration::from_millis(42_200), Tokens(9));
+    view.missing(
+        now,
+        charge,
+        Duration::from_millis(42_200),
+        Tokens(9),
+        Said::default(),
+    );
 
     assert_eq!(view.free(now), Some(Tokens(200)));
     assert_eq!(view.azure(now).unwrap().limit, Tokens(1_000));
@@ -164,7 +174,13 @@ fn a_429_that_our_charges_do_not_explain_leaves_half_of_its_size() {
     let charge = view.sent(start, Tokens(300));
     view.refused(start, charge);
 
-    view.missing(start, charge, Duration::from_secs(20), Tokens(1_000));
+    view.missing(
+        start,
+        charge,
+        Duration::from_secs(20),
+        Tokens(1_000),
+        Said::default(),
+    );
 
     assert_eq!(view.free(start), Some(Tokens(150)));
     assert_eq!(view.azure(start).unwrap().drift, 850);
@@ -175,11 +191,11 @@ fn a_charge_above_the_limit_waits_for_an_empty_log_and_no_longer() {
     let (mut view, start) = view(100, 900);
 
     assert_eq!(
-        view.fits_in(start, Tokens(5_000)),
+        fits_in(&mut view, start, Tokens(5_000)),
         Duration::from_millis(60_100)
     );
     assert_eq!(
-        view.fits_in(at(start, 60_100), Tokens(5_000)),
+        fits_in(&mut view, at(start, 60_100), Tokens(5_000)),
         Duration::ZERO
     );
 }
@@ -196,14 +212,20 @@ fn without_headers_a_429_that_the_log_explains_makes_it_count_for_ten_minutes() 
     let now = at(start, 10_000);
     let charge = view.sent(now, Tokens(50));
     view.refused(now, charge);
-    view.missing(now, charge, Duration::from_secs(50), Tokens(1_000));
+    view.missing(
+        now,
+        charge,
+        Duration::from_secs(50),
+        Tokens(1_000),
+        Said::default(),
+    );
 
     let later = at(start, 300_000);
     view.sent(later, Tokens(700));
     let free = view.free(later).unwrap();
     assert!((300..=310).contains(&free.0), "{free}");
     assert_eq!(view.azure(later), None);
-    assert!(view.fits_in(later, Tokens(320)) > Duration::from_secs(59));
+    assert!(fits_in(&mut view, later, Tokens(320)) > Duration::from_secs(59));
     assert_eq!(view.free(at(start, 611_000)), None);
 }
 
@@ -213,7 +235,91 @@ fn a_429_that_the_log_does_not_explain_is_forgotten_after_its_minute() {
     let mut view = View::new(start);
     let charge = view.sent(start, Tokens(300));
     view.refused(start, charge);
-    view.missing(start, charge, Duration::from_secs(20), Tokens(1_000));
+    view.missing(
+        start,
+        charge,
+        Duration::from_secs(20),
+        Tokens(1_000),
+        Said::default(),
+    );
 
     assert_eq!(view.free(at(start, 61_000)), None);
+}
+
+#[test]
+fn what_others_have_first_takes_a_minute_for_each_limit() {
+    let (mut view, start) = view(100, 900);
+
+    for (ahead, minutes) in [(0, 0), (399, 0), (1_400, 1), (2_900, 3), (9_400, 9)] {
+        let wait = view.fits_after(start, Tokens(500), Tokens(ahead));
+        assert_eq!(wait, Duration::from_secs(60 * minutes), "{ahead}");
+    }
+    // Of the last limit nothing is left, so what counts now must leave before.
+    let wait = view.fits_after(start, Tokens(500), Tokens(1_500));
+    assert_eq!(wait, Duration::from_millis(120_100));
+}
+
+#[test]
+fn a_forecast_behind_others_does_not_end_with_what_was_told() {
+    let (mut view, start) = view(100, 900);
+    let now = at(start, 50_000);
+    view.sent(now, Tokens(800));
+
+    let alone = fits_in(&mut view, now, Tokens(500));
+    assert_eq!(now + alone, start + HOLDS);
+    let behind = view.fits_after(now, Tokens(400), Tokens(100));
+    assert_eq!(behind, Duration::from_millis(60_100));
+}
+
+#[test]
+fn a_burst_of_429s_without_headers_does_not_shrink_what_our_charges_are_worth() {
+    let start = start();
+    let mut view = View::new(start);
+    for second in 0..9 {
+        let now = at(start, second * 1_000);
+        let charge = view.sent(now, Tokens(100));
+        view.answered(now, charge, Said::default());
+    }
+    let now = at(start, 10_000);
+    let burst: Vec<Charge> = (0..20).map(|_| view.sent(now, Tokens(150))).collect();
+
+    for charge in burst {
+        view.refused(now, charge);
+        view.missing(
+            now,
+            charge,
+            Duration::from_secs(50),
+            Tokens(1_000),
+            Said::default(),
+        );
+    }
+
+    let free = view.free(now).unwrap();
+    assert!((90..=100).contains(&free.0), "{free}");
+}
+
+#[test]
+fn a_formula_that_asks_too_much_is_found_out_by_a_429_without_headers() {
+    let start = start();
+    let mut view = View::new(start);
+    for second in 0..15 {
+        let now = at(start, second * 1_000);
+        let charge = view.sent(now, Tokens(100));
+        view.answered(now, charge, Said::default());
+    }
+    let now = at(start, 20_000);
+    let charge = view.sent(now, Tokens(100));
+    view.refused(now, charge);
+    view.missing(
+        now,
+        charge,
+        Duration::from_secs(40),
+        Tokens(1_000),
+        Said::default(),
+    );
+
+    // 1,500 were admitted within 1,000.
+    let free = view.free(now).unwrap();
+    assert!(free.0 <= 1, "{free}");
+    assert!(view.free(at(start, 65_000)).unwrap() > Tokens(300));
 }

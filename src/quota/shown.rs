@@ -1,0 +1,63 @@
+//! What an instance shows of its quota: to gauges, which others route by, and to the status page.
+//!
+//! Nothing here decides about a request.
+
+use std::time::{Duration, Instant};
+
+use super::Quota;
+use super::lane::{Lane, LaneView};
+use crate::domain::{Deployment, Tokens};
+
+impl Quota {
+    /// Returns what is believed to be free for the deployment that has the most: by our windows and by Azure's view.
+    pub fn free(&mut self, now: Instant) -> Tokens {
+        let own = self.window.limit().less(self.taken(now));
+        let mut most = Tokens::ZERO;
+        for lane in &mut self.lanes {
+            most = most.max(lane.free(now).unwrap_or(own));
+        }
+        if self.lanes.is_empty() {
+            own
+        } else {
+            own.min(most)
+        }
+    }
+
+    /// Returns what is believed to be free for one deployment, nothing while it is closed to all.
+    pub fn free_for(&mut self, now: Instant, deployment: &Deployment) -> Tokens {
+        let own = self.window.limit().less(self.taken(now));
+        let Some(lane) = self.lane(deployment) else {
+            return own;
+        };
+        match lane.throttle.cooling(now) {
+            Some(cooling) if cooling.from == Tokens::ZERO => Tokens::ZERO,
+            Some(_) | None => lane.free(now).map_or(own, |free| free.min(own)),
+        }
+    }
+
+    /// Returns how long until some lane is open to a charge, zero if one is; lanes that are not known are open.
+    pub fn opens_in(&self, now: Instant, charge: Tokens) -> Duration {
+        let rest = |lane: &Lane| {
+            let cooling = lane.throttle.cooling(now);
+            let cooling = cooling.filter(|cooling| charge >= cooling.from);
+            cooling.map_or(Duration::ZERO, |cooling| cooling.rest)
+        };
+        self.lanes.iter().map(rest).min().unwrap_or_default()
+    }
+
+    /// Returns how long until no lane cools, `None` if none does.
+    pub fn cools_for(&self, now: Instant) -> Option<Duration> {
+        let cooling = self
+            .lanes
+            .iter()
+            .filter_map(|lane| lane.throttle.cooling(now));
+        cooling.map(|cooling| cooling.rest).max()
+    }
+
+    /// Returns the state of the lanes, those used last first.
+    pub fn lanes(&mut self, now: Instant) -> Vec<LaneView> {
+        let mut lanes: Vec<&mut Lane> = self.lanes.iter_mut().collect();
+        lanes.sort_by_key(|lane| std::cmp::Reverse(lane.last_used));
+        lanes.into_iter().map(|lane| lane.state(now)).collect()
+    }
+}
