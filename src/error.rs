@@ -26,10 +26,14 @@ pub enum Code {
     InvalidApiKey,
     /// No instance serves the model.
     ModelNotFound,
+    /// No instance that serves the model has the deployment; in Azure's word, as if it had been asked again.
+    DeploymentNotFound,
     /// No instance that serves the model has an api-version that knows the endpoint.
     ApiVersionTooOld,
     /// No instance knows the stored response.
     ResponseNotFound,
+    /// No instance knows the conversation.
+    ConversationNotFound,
     /// OpenAI has the endpoint and Azure OpenAI does not.
     NotOfAzure,
     /// No such address.
@@ -68,6 +72,11 @@ impl Code {
                 "invalid_request_error",
                 "model_not_found",
             ),
+            Self::DeploymentNotFound => (
+                StatusCode::NOT_FOUND,
+                "invalid_request_error",
+                "DeploymentNotFound",
+            ),
             Self::ApiVersionTooOld => (
                 StatusCode::NOT_FOUND,
                 "invalid_request_error",
@@ -77,6 +86,11 @@ impl Code {
                 StatusCode::NOT_FOUND,
                 "invalid_request_error",
                 "response_not_found",
+            ),
+            Self::ConversationNotFound => (
+                StatusCode::NOT_FOUND,
+                "invalid_request_error",
+                "conversation_not_found",
             ),
             Self::NotOfAzure => (
                 StatusCode::NOT_FOUND,

@@ -138,6 +138,16 @@ fn busy(
         .map(|(reason, count)| format!("{count} {reason}"))
         .collect();
     let each: Vec<String> = reasons.iter().map(in_words).collect();
+    let is_missing = |(_, refusal): &(InstanceId, Refusal)| matches!(refusal, Refusal::Closed(closed) if closed.reason == health::Reason::Missing);
+    if !refusals.is_empty() && refusals.iter().all(is_missing) {
+        // Waiting does not help, and who asks again is told the same as the first time.
+        let message = format!(
+            "No instance has a deployment for `{model}` ({}). If it has just been created, ask again after that time.",
+            each.join(", ")
+        );
+        let error = ApiError::new(Code::DeploymentNotFound, message).with_param(Some("model"));
+        return error.with_instances(reasons).with_no_retry();
+    }
     let when = again_in.map_or(String::new(), |wait| {
         format!(" Try again in {} s.", in_seconds(wait))
     });
@@ -150,10 +160,8 @@ fn busy(
     let error = ApiError::new(Code::NoCapacityAvailable, message)
         .with_retry_after(again_in)
         .with_instances(reasons);
-    let is_missing = |(_, refusal): &(InstanceId, Refusal)| matches!(refusal, Refusal::Closed(closed) if closed.reason == health::Reason::Missing);
     let is_late = again_in.is_none_or(|wait| wait > LONGEST_HEEDED);
-    let is_missing_everywhere = !refusals.is_empty() && refusals.iter().all(is_missing);
-    match is_late || is_missing_everywhere {
+    match is_late {
         true => error.with_no_retry(),
         false => error,
     }

@@ -21,7 +21,7 @@ async fn a_wrong_spelling_does_not_take_the_right_one_away() {
     assert_eq!(app.chat(&wrong).await.code(), "DeploymentNotFound");
     assert_eq!(app.chat(&chat("hello", 5)).await.status, 200);
     let parked = app.chat(&wrong).await;
-    assert_eq!(parked.code(), "no_capacity_available");
+    assert_eq!(parked.code(), "DeploymentNotFound");
     assert_eq!(parked.header("x-should-retry"), Some("false"));
 
     app.finish().await;

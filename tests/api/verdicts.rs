@@ -368,3 +368,29 @@ async fn a_stream_cut_after_content_ends_with_an_error_and_is_not_retried() {
     assert!(app.sims[1].requests().is_empty());
     app.finish().await;
 }
+
+#[actix_web::test]
+async fn a_model_without_a_deployment_is_not_found_however_often_it_is_asked_for() {
+    let app = spawn_app(2).await;
+    let mut body = chat("hello", 50);
+    body["model"] = json!("gpt-unknown");
+
+    for _ in 0..3 {
+        let answer = app.chat(&body).await;
+
+        assert_eq!(
+            (answer.status.as_u16(), answer.code().as_str()),
+            (404, "DeploymentNotFound")
+        );
+        assert_eq!(answer.header("retry-after"), None);
+    }
+
+    // Each was asked once, and others are served as before.
+    assert!(app.sims.iter().all(|sim| sim.requests().len() == 1));
+    let answer = app.chat(&body).await;
+    let message =
+        "No instance has a deployment for `gpt-unknown` (a: without the deployment for 30 s, b: ";
+    assert!(answer.text().contains(message), "{}", answer.text());
+    assert_eq!(app.chat(&chat("hello", 50)).await.status, 200);
+    app.finish().await;
+}
