@@ -240,6 +240,14 @@ impl Endpoint {
         )
     }
 
+    /// Says whether a resource keeps what it makes, so that later calls can come back to it.
+    pub fn keeps_state(self) -> bool {
+        matches!(
+            self,
+            Self::Responses | Self::ResponsesCompact | Self::ResponsesInputTokens
+        )
+    }
+
     /// Says whether images come of it, which Azure makes by rules of their own.
     pub fn makes_images(self) -> bool {
         matches!(self, Self::ImageGenerations | Self::ImageEdits)

@@ -94,8 +94,8 @@
 //! | headers that pass | [`proxy::headers`] |
 //! | TLS, stale connections | `proxy::connector`; with `proxy::upstream` the only ones that speak awc |
 //! | streams: event ends, usage, `[DONE]`, cuts | [`openai::sse`], [`openai::response_events`], `proxy::relay` |
-//! | which instances know an endpoint, or a stored response | `proxy::eligible`, `proxy::makers` |
-//! | reading, cancelling, deleting stored responses | [`proxy::errand`], carried by the same attempt loop |
+//! | which instances know an endpoint, or keep what a request names | `proxy::eligible`, `proxy::makers`; `openai::request` finds the ties |
+//! | reading, changing, deleting responses and conversations | [`proxy::errand`], carried by the same attempt loop |
 //! | log lines and metrics | `proxy::account`, [`telemetry`], [`metrics`] |
 
 pub mod actors;

@@ -322,6 +322,7 @@ client_tests() {
     run_client "OpenAI's Python package" modern tests/clients/test_openai.py tests/clients/test_tools.py
     run_client "OpenAI's Python package, throttled" modern tests/clients/test_retries.py
     run_client "The Responses API in Python" modern tests/clients/test_responses.py
+    run_client "Conversations in Python" modern tests/clients/test_conversations.py
     run_client "LangChain" modern tests/clients/test_langchain.py
     run_client "OpenAI's Agents SDK, Pydantic AI" modern tests/clients/test_agents.py
     run_client "LlamaIndex, Instructor, LiteLLM" frameworks tests/clients/test_frameworks.py

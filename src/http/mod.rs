@@ -132,24 +132,24 @@ fn inference_routes(app: &mut web::ServiceConfig, endpoint: Endpoint) {
     app.service(post_only(&azure).route(route));
 }
 
-/// Adds the paths of stored responses.
+/// Adds the paths of what instances keep.
 fn stored_routes(app: &mut web::ServiceConfig) {
     for prefix in ["/v1", "", "/openai/v1", "/openai"] {
-        for suffix in ["", "/cancel", "/input_items"] {
-            let actions = Action::ALL.into_iter().filter(|a| a.suffix() == suffix);
-            let allowed = match suffix {
-                "/cancel" => "POST",
-                "/input_items" => "GET",
-                _ => "GET, DELETE",
+        for actions in Action::ALL.chunk_by(|one, next| one.path() == next.path()) {
+            let Some(path) = actions.first().map(|action| action.path()) else {
+                continue;
             };
-            let path = format!("{prefix}/responses/{{id}}{suffix}");
-            let resource = web::resource(path).default_service(web::to(
-                move |request: HttpRequest| async move { wrong_method(&request, allowed) },
-            ));
-            let routed = actions.fold(resource, |resource, action| {
+            let methods = actions.iter().map(|action| action.method().to_string());
+            let allowed = methods.collect::<Vec<_>>().join(", ");
+            let resource = web::resource(format!("{prefix}/{path}"));
+            let resource = resource.default_service(web::to(move |request: HttpRequest| {
+                let response = wrong_method(&request, &allowed);
+                async { response }
+            }));
+            let routed = actions.iter().fold(resource, |resource, &action| {
                 let route = web::method(action.method());
-                resource.route(route.to(move |proxy, site, request, id| {
-                    stored::serve(action, proxy, site, request, id)
+                resource.route(route.to(move |proxy, site, request, payload| {
+                    stored::serve(action, proxy, site, request, payload)
                 }))
             });
             app.service(routed);
@@ -175,7 +175,7 @@ fn get_or_head() -> Route {
 }
 
 /// Answers OPTIONS, and 405 to methods that the address does not know, with the `Allow` header of RFC 9110 (9.3.7, 15.5.6).
-fn wrong_method(request: &HttpRequest, allowed: &'static str) -> HttpResponse {
+fn wrong_method(request: &HttpRequest, allowed: &str) -> HttpResponse {
     let (path, method) = (request.path(), request.method());
     let mut response = match *method {
         Method::OPTIONS => HttpResponse::NoContent().finish(),
@@ -184,8 +184,9 @@ fn wrong_method(request: &HttpRequest, allowed: &'static str) -> HttpResponse {
             ApiError::new(Code::MethodNotAllowed, message).error_response()
         }
     };
-    let allowed = HeaderValue::from_static(allowed);
-    response.headers_mut().insert(header::ALLOW, allowed);
+    if let Ok(allowed) = HeaderValue::from_str(allowed) {
+        response.headers_mut().insert(header::ALLOW, allowed);
+    }
     response
 }
 

@@ -1,8 +1,10 @@
-//! Calls about responses that an instance keeps: `GET`, `DELETE`, cancel, input items.
+//! Calls about what an instance keeps: responses, conversations, their items.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
 use url::form_urlencoded;
 
+use super::body::Incoming;
 use super::inference::forwarded;
 use super::{Site, auth};
 use crate::error::{ApiError, Code};
@@ -16,9 +18,9 @@ pub(super) async fn serve(
     proxy: web::Data<Proxy>,
     site: web::Data<Site>,
     request: HttpRequest,
-    id: web::Path<String>,
+    payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    match read(action, &site, &request, id.into_inner()) {
+    match read(action, &site, &request, payload).await {
         Ok(errand) => proxy.run(errand).await,
         Err(error) => {
             proxy.note_refused(action.label(), &error);
@@ -27,26 +29,49 @@ pub(super) async fn serve(
     }
 }
 
-fn read(
+async fn read(
     action: Action,
     site: &Site,
     request: &HttpRequest,
-    id: String,
+    payload: web::Payload,
 ) -> Result<Errand, ApiError> {
     let client = auth::check(&site.client_keys, request.headers())?;
-    if !response_ids::is_legal(&id) {
-        let message = "The id of a response has letters, digits, `_` and `-` alone, 256 at most.";
-        let error = ApiError::new(Code::InvalidRequest("invalid_value"), message);
-        return Err(error.with_param(Some("response_id")));
-    }
+    let (id, item) = (id_in(request, "id")?, id_in(request, "item")?);
+    let body = match action.takes_body() {
+        true => {
+            Incoming::open(request.headers(), payload, site)?
+                .whole()
+                .await?
+        }
+        false => Bytes::new(),
+    };
     Ok(Errand {
         action,
         id,
+        item,
         query: known(request.query_string()),
         headers: forwarded(request.headers()),
+        body,
         client,
         is_azure: request.path().starts_with("/openai/"),
     })
+}
+
+/// Returns the id that stands in this part of the path, if there is such a part.
+fn id_in(request: &HttpRequest, part: &str) -> Result<Option<String>, ApiError> {
+    let Some(id) = request.match_info().get(part) else {
+        return Ok(None);
+    };
+    if !response_ids::is_legal(id) {
+        let message = "An id in the path has letters, digits, `_` and `-` alone, 256 at most.";
+        let error = ApiError::new(Code::InvalidRequest("invalid_value"), message);
+        return Err(error.with_param(Some(match part {
+            "item" => "item_id",
+            _ if request.path().contains("/conversations/") => "conversation_id",
+            _ => "response_id",
+        })));
+    }
+    Ok(Some(id.to_owned()))
 }
 
 /// What Azure documents for these calls. An api-version is left out, in any spelling: each instance has its own.

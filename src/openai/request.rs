@@ -18,10 +18,12 @@ use self::values::{bad_body, checked_name, flag, kind};
 use crate::domain::{Deployment, Endpoint, Features, ModelName, Outline, Tokens};
 
 pub use self::form::{Edit, Fields};
+pub use self::ties::{Kept, Tie};
 
 mod elements;
 mod form;
 mod members;
+mod ties;
 mod values;
 
 /// What is known of a request after one look at its body.
@@ -39,8 +41,8 @@ pub struct Ask {
     pub output_cap: Option<Tokens>,
     /// How many answers are generated: the larger of `n` and `best_of`, for each prompt of a legacy completion.
     pub completions: u64,
-    /// `previous_response_id`: what it names counts as input, and only the instance that made it knows it.
-    pub previous: Option<String>,
+    /// What only one resource knows or can read; that which a replica is most likely to remember comes first.
+    pub ties: Vec<Tie>,
     /// Where a chat's messages stand, and what else becomes part of its prompt.
     pub outline: Outline,
     /// Fields that not every api-version knows.
@@ -123,7 +125,10 @@ impl Ask {
             wants_usage: members.wants_usage()?,
             output_cap: members.output_cap()?,
             completions: members.answers_per_prompt()?.saturating_mul(prompts),
-            previous: members.previous(),
+            ties: match endpoint.keeps_state() {
+                true => members.ties(),
+                false => Vec::new(),
+            },
             outline: members.outline(text),
             // Elsewhere fields of the same names are others, as old as their endpoint.
             features: match endpoint == Endpoint::ChatCompletions {

@@ -47,6 +47,11 @@ pub fn read(event: &[u8]) -> Event {
     }
 }
 
+/// Says whether an event tells a whole item, by which a client can refer to it before the stream has ended.
+pub fn tells_item(event: &[u8]) -> bool {
+    data(event).is_some_and(|data| kind(event, data) == b"response.output_item.done")
+}
+
 /// Returns the kind of an event: its `event:` line, or the `type` that begins or ends its data.
 fn kind<'a>(event: &'a [u8], data: &'a [u8]) -> &'a [u8] {
     let first = event.split(|byte| *byte == b'\n').next();
@@ -142,6 +147,14 @@ mod tests {
 
         assert_eq!(usage.total, Tokens(7));
         assert_eq!(read(&event("response.completed", "{}")), Event::End(None));
+        let image = r#"{"usage":{"input_tokens":1,"output_tokens":2,"total_tokens":3}}"#;
+        for kind in ["image_generation", "image_edit"] {
+            let read = |end: &str| read(&event(&format!("{kind}.{end}"), image));
+            assert_eq!(read("partial_image"), Event::Other);
+            assert!(
+                matches!(read("completed"), Event::End(Some(usage)) if usage.total == Tokens(3))
+            );
+        }
         let torn = &event("response.completed", end)[..60];
         assert_eq!(read(torn), Event::Other);
     }

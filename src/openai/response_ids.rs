@@ -1,12 +1,13 @@
-//! The ids by which the Responses API comes back to what it made: responses, reasoning, compacted conversations.
+//! The ids by which clients come back to what the Responses API made: responses, conversations, and items of both, be they
+//! messages, calls or reasoning.
 //!
-//! An answer has them as values of `id`; a request names them in `previous_response_id` and in the items that it sends
-//! back. Text of the model cannot be mistaken for one, since its quotes are escaped.
+//! An answer has them as values of `id`, each with a short prefix that tells its kind. Text of the model cannot be mistaken
+//! for one, since its quotes are escaped. What a request makes of them is told by its ties.
 
 use memchr::memmem;
 
-/// What ids begin with: responses, reasoning, compactions.
-const KINDS: [&str; 4] = ["resp_", "rs_", "cmp_", "cmpct_"];
+/// Longest prefix that is taken for one; `mcpr`, of a request for approval, has four letters.
+const LONGEST_PREFIX: usize = 8;
 
 /// More than one answer has in earnest.
 const MOST: usize = 256;
@@ -22,16 +23,9 @@ pub fn made(answer: &[u8]) -> Vec<&str> {
         .collect()
 }
 
-/// Says whether an id names a response, not a part of one.
-pub fn is_response(id: &str) -> bool {
-    id.starts_with("resp_")
-}
-
-/// Returns the last item of a request that only its maker can read.
-pub fn encrypted_item(request: &[u8]) -> Option<&str> {
-    memmem::find(request, b"\"encrypted_content\"")?;
-    let mut places = memmem::rfind_iter(request, b"\"id\"").take(MOST);
-    places.find_map(|at| id_after(request.get(at + 4..)?).filter(|id| !is_response(id)))
+/// Says whether an id names a response or a conversation, not an item of one.
+pub fn is_whole(id: &str) -> bool {
+    id.starts_with("resp_") || id.starts_with("conv_")
 }
 
 /// Says whether a text can be an id, and so a part of a path.
@@ -49,8 +43,10 @@ fn id_after(text: &[u8]) -> Option<&str> {
         .take(LONGEST + 1)
         .position(|byte| *byte == b'"')?;
     let id = std::str::from_utf8(value.get(..end)?).ok()?;
-    let is_kind = KINDS.iter().any(|kind| id.starts_with(kind));
-    (is_kind && is_legal(id)).then_some(id)
+    let (prefix, _) = id.split_once('_')?;
+    let is_prefix = (1..=LONGEST_PREFIX).contains(&prefix.len())
+        && prefix.bytes().all(|byte| byte.is_ascii_lowercase());
+    (is_prefix && is_legal(id)).then_some(id)
 }
 
 #[cfg(test)]
@@ -59,20 +55,12 @@ mod tests {
 
     #[test]
     fn an_answer_tells_what_was_made_and_not_what_it_continues() {
-        let answer = br#"{"id": "resp_1","previous_response_id":"resp_0","output":[
-            {"id":"rs_2","type":"reasoning"},{"id":"msg_3","content":[{"text":"{\"id\":\"resp_9\"}"}]}]}"#;
+        let answer = br#"{"id": "resp_1","previous_response_id":"resp_0","conversation":{"id":"conv_4"},"output":[
+            {"id":"rs_2","type":"reasoning"},{"id":"msg_3","content":[{"text":"{\"id\":\"resp_9\"}"}]},
+            {"id":"fc_5","name":"f"}],"tools":[{"id":"Not_6"},{"id":"none"},{"id":7}]}"#;
 
-        assert_eq!(made(answer), ["resp_1", "rs_2"]);
-        assert!(is_response("resp_1") && !is_response("rs_2"));
-    }
-
-    #[test]
-    fn a_request_names_its_last_encrypted_item() {
-        let request = br#"{"input":[{"id":"rs_1","encrypted_content":"x"},{"id":"rs_2","encrypted_content":"y"},
-            {"id":"msg_1"}]}"#;
-
-        assert_eq!(encrypted_item(request), Some("rs_2"));
-        assert_eq!(encrypted_item(br#"{"input":[{"id":"rs_1"}]}"#), None);
+        assert_eq!(made(answer), ["resp_1", "conv_4", "rs_2", "msg_3", "fc_5"]);
+        assert!(is_whole("resp_1") && is_whole("conv_4") && !is_whole("rs_2"));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(super) struct Account {
     keeps_state: bool,
     /// It uses no tokens, whatever usage its answer tells of.
     is_errand: bool,
-    /// It continues a response that is not in the request, so its usage teaches nothing about prompts.
+    /// It brings along what is not in the request, so its usage teaches nothing about prompts.
     has_hidden_prompt: bool,
     started: Instant,
     queued: Duration,
@@ -78,7 +78,10 @@ impl Account {
             client,
             keeps_state: job.dialect() == Dialect::Responses,
             is_errand: call.is_none(),
-            has_hidden_prompt: call.is_some_and(|call| call.ask.previous.is_some()),
+            has_hidden_prompt: call.is_some_and(|call| {
+                let mut ties = call.ask.ties.iter();
+                ties.any(|tie| tie.kept.is_unseen())
+            }),
             started: Instant::now(),
             queued: Duration::ZERO,
             first_byte: None,
@@ -233,8 +236,7 @@ impl Account {
     /// Remembers that the running attempt's instance made what an answer, or an event of one, names.
     pub(super) fn made(&self, answer: &[u8], usage: Option<Usage>) {
         if let Some(by) = self.instance {
-            let total = usage.map(|usage| usage.total);
-            self.shared.makers.note(answer, by, total);
+            self.shared.makers.note(answer, by, usage);
         }
     }
 

@@ -1,20 +1,23 @@
-//! What a request brings along unseen: the response that it continues lies at the instance and counts as input all the
-//! same. Its size is known from its own usage, if it is remembered here.
+//! What a request brings along unseen: the response or conversation that it continues, and the items that it only names,
+//! lie at the instance and count as input all the same. Their sizes are known from the usage of the answers that made
+//! them, if they are remembered here.
 
 use super::{Call, Shared};
 use crate::actors::Want;
 use crate::config::InstanceConfig;
 use crate::domain::{InstanceId, Tokens};
 
-/// Adds what the named response counts, up to what the limit of its maker leaves: Azure may count less at admission,
-/// and a guess alone makes no request too large.
+/// Adds what the request names and does not show, up to what the limit of its maker leaves: Azure may count less at
+/// admission, and a guess alone makes no request too large.
 pub(super) fn with_history(shared: &Shared, call: &Call, want: Want) -> Want {
-    let previous = call.ask.previous.as_deref();
-    let Some(made) = previous.and_then(|id| shared.makers.of(id)) else {
+    let unseen = call.ask.ties.iter().filter(|tie| tie.kept.is_unseen());
+    let mut made = unseen.filter_map(|tie| shared.makers.of(&tie.id));
+    let Some(first) = made.next() else {
         return want;
     };
+    let all = made.fold(first.tokens, |sum, made| sum + made.tokens);
     let certain = want.at_most.unwrap_or(want.prompt) + want.output.certain();
-    let history = made.tokens.min(limit(shared, call, made.by).less(certain));
+    let history = all.min(limit(shared, call, first.by).less(certain));
     Want {
         prompt: want.prompt + history,
         at_most: want.at_most.map(|most| most + history),

@@ -3,14 +3,14 @@
 //! where a busy one would serve it in a while.
 //!
 //! That is known from the configuration alone, so it is settled before a lease is asked for. What only one resource can
-//! do goes to that one, if it is remembered; if it is not, or if it says that it does not know the response, one
+//! do goes to that one, if it is remembered; if it is not, or if it says that it does not know it, one
 //! instance after the other is asked. Who serves a model, and who has room, is left to the Registry.
 
 use std::sync::PoisonError;
 
 use super::Shared;
 use super::errand::Job;
-use super::foreign::bound_to;
+use super::foreign::ties;
 use super::give_up::Last;
 use crate::actors::{Refusal, Unavailable};
 use crate::config::InstanceConfig;
@@ -27,7 +27,7 @@ pub(super) struct Field {
     closed: Vec<InstanceId>,
     /// They do not know all fields of the body, as others do.
     spared: Vec<InstanceId>,
-    /// Left out while the resource that made the response has not said that it does not know it.
+    /// Left out while the resource that made what the job is about has not said that it does not know it.
     elsewhere: Vec<InstanceId>,
 }
 
@@ -44,7 +44,7 @@ impl Field {
                 Job::Call(call) => config.deployment(&call.key, &call.ask.model).is_some(),
                 Job::Errand(_) => true,
             };
-            if !config.api_version.knows(job.endpoint()) {
+            if !job.is_known_to(&config.api_version) {
                 closed.push(id);
                 too_old.extend(serves.then_some(config.as_ref()));
             } else if serves {
@@ -169,7 +169,7 @@ fn knows_fields(job: Job<'_>, config: &InstanceConfig) -> bool {
 
 /// Returns those of `able` that are other resources than the one that made what the job is about.
 fn elsewhere(shared: &Shared, job: Job<'_>, able: &[InstanceId]) -> Vec<InstanceId> {
-    let maker = bound_to(job).and_then(|id| shared.makers.of(id));
+    let maker = ties(job).find_map(|id| shared.makers.of(id));
     let base = |id: InstanceId| shared.instances.get(id.0).map(|config| &config.api_base);
     // One resource may be listed as several instances.
     let home = maker.and_then(|made| base(made.by));
@@ -185,7 +185,8 @@ fn outdated(job: Job<'_>, first: &InstanceConfig, too_old: &[&InstanceConfig]) -
         .iter()
         .map(|config| format!("{} has {}", config.name, config.api_version.as_str()))
         .collect();
-    let version = match job.endpoint().known_since() {
+    let (path, since) = job.called();
+    let version = match since {
         Some(since) => format!("{since} or newer, or to v1"),
         None => "v1".to_owned(),
     };
@@ -195,9 +196,8 @@ fn outdated(job: Job<'_>, first: &InstanceConfig, too_old: &[&InstanceConfig]) -
         Job::Errand(_) => "No instance".to_owned(),
     };
     let message = format!(
-        "{whom} has an api-version that knows /v1/{} ({}). Set AZURE_INSTANCE_{name}_API_VERSION \
+        "{whom} has an api-version that knows /v1/{path} ({}). Set AZURE_INSTANCE_{name}_API_VERSION \
          (AZURE_OPENAI_API_VERSION for the single instance) to {version}.",
-        job.endpoint().path(),
         versions.join(", "),
     );
     ApiError::new(Code::ApiVersionTooOld, message)

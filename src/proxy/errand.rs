@@ -1,4 +1,4 @@
-//! Calls about a response that an instance keeps: read, delete, cancel, list its input.
+//! Calls about what an instance keeps: responses, conversations, their items. They are read, changed and deleted there.
 //!
 //! They need no tokens and no model; which instance may be asked is `eligible`'s to say. A `Job` is either of what the
 //! attempt loop carries, so that errands have the same limits on time, the same verdicts and the same log line as calls.
@@ -12,11 +12,11 @@ use super::outflow::{Parcel, Upload};
 use super::relay::Dialect;
 use super::upstream::{Outgoing, Place, Target};
 use crate::actors::{Output, Want};
-use crate::config::InstanceConfig;
+use crate::config::{ApiVersion, InstanceConfig};
 use crate::correction::Basis;
 use crate::domain::{Deployment, Endpoint, ModelKey, ModelName, Tokens};
 
-/// What is to be done with a kept response.
+/// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// `GET /v1/responses/{id}`
@@ -27,27 +27,66 @@ pub enum Action {
     Cancel,
     /// `GET /v1/responses/{id}/input_items`
     InputItems,
+    /// `POST /v1/conversations`: at any instance, as nothing is kept yet.
+    Begin,
+    /// `GET /v1/conversations/{id}`
+    RetrieveConversation,
+    /// `POST /v1/conversations/{id}`
+    UpdateConversation,
+    /// `DELETE /v1/conversations/{id}`
+    DeleteConversation,
+    /// `GET /v1/conversations/{id}/items`
+    Items,
+    /// `POST /v1/conversations/{id}/items`
+    AddItems,
+    /// `GET /v1/conversations/{id}/items/{item}`
+    RetrieveItem,
+    /// `DELETE /v1/conversations/{id}/items/{item}`
+    DeleteItem,
 }
 
 impl Action {
-    /// Every action, for routes.
-    pub const ALL: [Self; 4] = [Self::Retrieve, Self::Delete, Self::Cancel, Self::InputItems];
+    /// Every action, for routes: those of one path beside each other.
+    pub const ALL: [Self; 12] = [
+        Self::Retrieve,
+        Self::Delete,
+        Self::Cancel,
+        Self::InputItems,
+        Self::Begin,
+        Self::RetrieveConversation,
+        Self::UpdateConversation,
+        Self::DeleteConversation,
+        Self::Items,
+        Self::AddItems,
+        Self::RetrieveItem,
+        Self::DeleteItem,
+    ];
 
     /// Returns the method by which it is called.
     pub fn method(self) -> Method {
         match self {
-            Self::Retrieve | Self::InputItems => Method::GET,
-            Self::Delete => Method::DELETE,
-            Self::Cancel => Method::POST,
+            Self::Retrieve
+            | Self::InputItems
+            | Self::RetrieveConversation
+            | Self::Items
+            | Self::RetrieveItem => Method::GET,
+            Self::Delete | Self::DeleteConversation | Self::DeleteItem => Method::DELETE,
+            Self::Cancel | Self::Begin | Self::UpdateConversation | Self::AddItems => Method::POST,
         }
     }
 
-    /// Returns what follows the id in its path.
-    pub fn suffix(self) -> &'static str {
+    /// Returns its path after `/v1/`, as routes spell it.
+    pub fn path(self) -> &'static str {
         match self {
-            Self::Retrieve | Self::Delete => "",
-            Self::Cancel => "/cancel",
-            Self::InputItems => "/input_items",
+            Self::Retrieve | Self::Delete => "responses/{id}",
+            Self::Cancel => "responses/{id}/cancel",
+            Self::InputItems => "responses/{id}/input_items",
+            Self::Begin => "conversations",
+            Self::RetrieveConversation | Self::UpdateConversation | Self::DeleteConversation => {
+                "conversations/{id}"
+            }
+            Self::Items | Self::AddItems => "conversations/{id}/items",
+            Self::RetrieveItem | Self::DeleteItem => "conversations/{id}/items/{item}",
         }
     }
 
@@ -58,20 +97,45 @@ impl Action {
             Self::Delete => "responses/delete",
             Self::Cancel => "responses/cancel",
             Self::InputItems => "responses/input_items",
+            Self::Begin => "conversations/create",
+            Self::RetrieveConversation => "conversations/retrieve",
+            Self::UpdateConversation => "conversations/update",
+            Self::DeleteConversation => "conversations/delete",
+            Self::Items => "conversations/items/list",
+            Self::AddItems => "conversations/items/create",
+            Self::RetrieveItem => "conversations/items/retrieve",
+            Self::DeleteItem => "conversations/items/delete",
         }
+    }
+
+    /// Says whether it brings a body.
+    pub fn takes_body(self) -> bool {
+        matches!(
+            self,
+            Self::Begin | Self::UpdateConversation | Self::AddItems
+        )
+    }
+
+    /// Says whether it is about a conversation, which only the v1 form has, and not about a response.
+    pub fn is_of_conversations(self) -> bool {
+        self.path().starts_with("conversations")
     }
 }
 
-/// A call about a kept response.
+/// A call about what is kept.
 pub struct Errand {
     /// What is to be done.
     pub action: Action,
-    /// The response, an id that can stand in a path.
-    pub id: String,
+    /// The response or the conversation, an id that can stand in a path; none if it is yet to be made.
+    pub id: Option<String>,
+    /// The item of it that is meant, likewise.
+    pub item: Option<String>,
     /// The query without an api-version, which is the instance's own.
     pub query: String,
     /// Those of its headers that may go up.
     pub headers: HeaderMap,
+    /// Its body as it came.
+    pub body: Bytes,
     /// Name of the client key, for the log.
     pub client: Option<String>,
     /// It came in Azure's form.
@@ -79,6 +143,14 @@ pub struct Errand {
 }
 
 impl Errand {
+    /// Returns its path after `/v1/`.
+    fn path(&self) -> String {
+        let id = self.id.as_deref().unwrap_or_default();
+        let item = self.item.as_deref().unwrap_or_default();
+        let path = self.action.path();
+        path.replace("{id}", id).replace("{item}", item)
+    }
+
     /// Says what it needs of an instance: a place in its count, and no tokens.
     pub(super) fn want(&self) -> Want {
         Want {
@@ -106,7 +178,9 @@ impl<'a> Job<'a> {
     pub(super) fn subject(self) -> ModelName {
         match self {
             Self::Call(call) => call.ask.model.clone(),
-            Self::Errand(errand) => ModelName::new(errand.id.as_str()),
+            Self::Errand(errand) => {
+                ModelName::new(errand.id.as_deref().unwrap_or(errand.action.label()))
+            }
         }
     }
 
@@ -125,11 +199,27 @@ impl<'a> Job<'a> {
         }
     }
 
-    pub(super) fn endpoint(self) -> Endpoint {
+    /// Says whether instances of an api-version know what is called.
+    pub(super) fn is_known_to(self, version: &ApiVersion) -> bool {
         match self {
-            Self::Call(call) => call.ask.endpoint,
-            Self::Errand(_) => Endpoint::Responses,
+            Self::Call(call) => version.knows(call.ask.endpoint),
+            Self::Errand(errand) if errand.action.is_of_conversations() => {
+                *version == ApiVersion::V1
+            }
+            Self::Errand(_) => version.knows(Endpoint::Responses),
         }
+    }
+
+    /// Returns what is called, as its path after `/v1/`, and the dated api-version that has it first, if one has.
+    pub(super) fn called(self) -> (&'static str, Option<&'static str>) {
+        let endpoint = match self {
+            Self::Call(call) => call.ask.endpoint,
+            Self::Errand(errand) if errand.action.is_of_conversations() => {
+                return ("conversations", None);
+            }
+            Self::Errand(_) => Endpoint::Responses,
+        };
+        (endpoint.path(), endpoint.known_since())
     }
 
     /// Says whether the instance is to be asked for a usage that the client did not ask for.
@@ -175,12 +265,11 @@ impl<'a> Job<'a> {
             Self::Errand(errand) => Outgoing {
                 method: errand.action.method(),
                 place: Place::Kept {
-                    id: &errand.id,
-                    suffix: errand.action.suffix(),
+                    path: errand.path(),
                     query: &errand.query,
                 },
                 headers: &errand.headers,
-                body: Parcel::Bytes(Bytes::new()),
+                body: Parcel::Bytes(errand.body.clone()),
             },
         }
     }

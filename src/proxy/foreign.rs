@@ -1,45 +1,39 @@
-//! What only one resource can do: continue a response that it keeps, read what it encrypted.
+//! What only one resource can do: continue a response or a conversation that it keeps, look up an item, read what it
+//! encrypted.
 //!
 //! Such a job names it by an id, and another resource says that it does not know it, before it does any work.
 
+use serde_json::Value;
+
 use super::declined::Declined;
-use super::errand::Job;
-use crate::domain::Endpoint;
+use super::errand::{Action, Job};
 use crate::error::{ApiError, Code};
+use crate::openai::request::Kept;
 use crate::openai::response_ids;
 
-/// Returns the id of what the job is about, continues, or has encrypted for it.
-pub(super) fn bound_to(job: Job<'_>) -> Option<&str> {
-    let call = match job {
-        Job::Call(call) if keeps_state(call.ask.endpoint) => call,
-        Job::Call(_) => return None,
-        Job::Errand(errand) => return Some(errand.id.as_str()),
+/// Returns the ids of what the job is about, continues, refers to, or has encrypted for it, in the order in which they
+/// tell where it belongs.
+pub(super) fn ties(job: Job<'_>) -> impl Iterator<Item = &str> {
+    let (ties, id) = match job {
+        Job::Call(call) => (&*call.ask.ties, None),
+        Job::Errand(errand) => (&[][..], errand.id.as_deref()),
     };
-    let previous = call.ask.previous.as_deref();
-    previous.or_else(|| response_ids::encrypted_item(&call.body))
-}
-
-fn keeps_state(endpoint: Endpoint) -> bool {
-    match endpoint {
-        Endpoint::Responses | Endpoint::ResponsesCompact | Endpoint::ResponsesInputTokens => true,
-        Endpoint::ChatCompletions
-        | Endpoint::Completions
-        | Endpoint::Embeddings
-        | Endpoint::ImageGenerations
-        | Endpoint::ImageEdits
-        | Endpoint::Speech
-        | Endpoint::Transcriptions
-        | Endpoint::Translations => false,
-    }
+    ties.iter().map(|tie| tie.id.as_str()).chain(id)
 }
 
 /// What an instance lacks because another one has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Foreign {
     /// The response that is asked for.
     Response,
     /// The response that is to be continued.
     Previous,
+    /// The conversation that is asked for or to be continued.
+    Conversation,
+    /// Conversations at all.
+    Conversations,
+    /// An item to which the input refers, by its id as far as the instance says it.
+    Item(String),
     /// The key to what was encrypted.
     Encrypted,
 }
@@ -48,43 +42,78 @@ impl Foreign {
     /// Says whether an error answer means that another instance should be asked.
     pub(super) fn told(job: Job<'_>, declined: &Declined) -> Option<Self> {
         let status = declined.status.as_u16();
-        let call = match job {
-            Job::Errand(_) => return (status == 404).then_some(Self::Response),
-            Job::Call(call) => call,
-        };
-        if !matches!(status, 400 | 404) || !keeps_state(call.ask.endpoint) {
-            return None;
+        let body = || serde_json::from_slice::<Value>(&declined.body).unwrap_or_default();
+        match job {
+            Job::Errand(errand) if status == 404 => Self::told_of(errand.action, &body()),
+            Job::Call(call) if call.ask.endpoint.keeps_state() && matches!(status, 400 | 404) => {
+                Self::told_in(&body())
+            }
+            Job::Errand(_) | Job::Call(_) => None,
         }
-        let body = serde_json::from_slice::<serde_json::Value>(&declined.body).ok()?;
-        let says = |field: &str, words: &str| {
-            let text = body.pointer(field).and_then(serde_json::Value::as_str);
-            text.is_some_and(|text| text.contains(words))
-        };
-        if says("/error/code", "previous_response_not_found")
-            || says("/error/message", "Previous response with id")
-        {
-            return Some(Self::Previous);
+    }
+
+    fn told_of(action: Action, body: &Value) -> Option<Self> {
+        match action {
+            Action::Begin => Some(Self::Conversations),
+            // The conversation itself is there.
+            _ if text(body, "/error/message").starts_with("Item with id") => None,
+            _ if action.is_of_conversations() => Some(Self::Conversation),
+            _ => Some(Self::Response),
         }
-        says("/error/code", "invalid_encrypted_content").then_some(Self::Encrypted)
+    }
+
+    fn told_in(body: &Value) -> Option<Self> {
+        match text(body, "/error/code") {
+            "invalid_encrypted_content" => return Some(Self::Encrypted),
+            "previous_response_not_found" => return Some(Self::Previous),
+            _ => {}
+        }
+        let (what, rest) = text(body, "/error/message").split_once(" with id ")?;
+        match what {
+            "Previous response" => Some(Self::Previous),
+            "Conversation" => Some(Self::Conversation),
+            "Item" => Some(Self::Item(quoted(rest).to_owned())),
+            _ => None,
+        }
     }
 
     /// Builds the error for what none of several instances knew.
     pub(super) fn nobody(self, job: Job<'_>, asked: u32) -> ApiError {
         let gone = "It may have expired or been deleted, or the instance that made it is no longer configured.";
-        let id = match job {
-            Job::Call(call) => call.ask.previous.clone().unwrap_or_default(),
-            Job::Errand(errand) => errand.id.clone(),
+        let unknown = |code: Code, what: &str, kept: Kept| {
+            let id = id(job, kept);
+            let message = format!("None of {asked} instances knows the {what} `{id}`. {gone}");
+            ApiError::new(code, message)
         };
+        let field = |name: &'static str| matches!(job, Job::Call(_)).then_some(name);
         match self {
-            Self::Response => ApiError::new(
-                Code::ResponseNotFound,
-                format!("None of {asked} instances knows the response `{id}`. {gone}"),
+            Self::Response => unknown(Code::ResponseNotFound, "response", Kept::Response),
+            Self::Previous => {
+                let code = Code::InvalidRequest("previous_response_not_found");
+                let error = unknown(code, "previous response", Kept::Response);
+                error.with_param(field("previous_response_id"))
+            }
+            Self::Conversation => {
+                let code = Code::ConversationNotFound;
+                let error = unknown(code, "conversation", Kept::Conversation);
+                error.with_param(field("conversation"))
+            }
+            Self::Conversations => ApiError::new(
+                Code::NotOfAzure,
+                format!(
+                    "None of {asked} instances has the Conversations API. `previous_response_id` continues a response \
+                     without it."
+                ),
             ),
-            Self::Previous => ApiError::new(
-                Code::InvalidRequest("previous_response_not_found"),
-                format!("None of {asked} instances knows the previous response `{id}`. {gone}"),
+            // In the service's words, by which clients know that they must send the items themselves.
+            Self::Item(id) => ApiError::new(
+                Code::InvalidRequest("item_not_found"),
+                format!(
+                    "Item with id '{id}' not found. None of {asked} instances has every item that the input refers to: \
+                     items are kept by the instance that made them, unless `store` was false. {gone}"
+                ),
             )
-            .with_param(Some("previous_response_id")),
+            .with_param(field("input")),
             Self::Encrypted => ApiError::new(
                 Code::InvalidRequest("invalid_encrypted_content"),
                 format!(
@@ -92,7 +121,31 @@ impl Foreign {
                      longer be configured."
                 ),
             )
-            .with_param(Some("input")),
+            .with_param(field("input")),
         }
     }
+}
+
+/// Returns the id by which the job names what is kept.
+fn id(job: Job<'_>, kept: Kept) -> &str {
+    match job {
+        Job::Call(call) => {
+            let mut ties = call.ask.ties.iter();
+            let tie = ties.find(|tie| tie.kept == kept);
+            tie.map_or("", |tie| tie.id.as_str())
+        }
+        Job::Errand(errand) => errand.id.as_deref().unwrap_or_default(),
+    }
+}
+
+fn text<'a>(body: &'a Value, place: &str) -> &'a str {
+    let found = body.pointer(place).and_then(Value::as_str);
+    found.unwrap_or_default()
+}
+
+/// Returns the id in quotes that a text begins with, `..` if it has none.
+fn quoted(text: &str) -> &str {
+    let mut parts = text.split('\'');
+    let id = parts.nth(1).filter(|id| response_ids::is_legal(id));
+    id.unwrap_or("..")
 }

@@ -1,4 +1,4 @@
-//! Which instance made a response: the way back to what lives at one resource alone.
+//! Which instance made a response, a conversation or an item of one: the way back to what lives at one resource alone.
 //!
 //! A hint, and bounded: what is not remembered here (made through another replica, before a restart, long ago) is found
 //! by asking one instance after the other, which do no work for what they do not know. So nothing has to be shared, and
@@ -10,16 +10,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::domain::{InstanceId, Tokens};
 use crate::openai::response_ids;
+use crate::openai::usage::Usage;
 
-/// Entries of one generation; two are kept, at about thirty bytes an entry.
-const MOST: usize = 32_768;
+/// Entries of one generation, which fill a table of 131,072 places, 3.3 MB; two are kept. A response has three or four.
+const MOST: usize = 114_688;
 
 /// What is known of a response or a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Made {
     /// The instance that made it.
     pub(super) by: InstanceId,
-    /// What a request that continues it brings along unseen; zero if unknown.
+    /// What a request that continues it, or refers to it, brings along unseen; zero if unknown.
     pub(super) tokens: Tokens,
 }
 
@@ -38,19 +39,30 @@ struct Generations {
 }
 
 impl Makers {
-    /// Remembers who made what an answer, or an event of one, names; `total` is its usage if it told any.
-    pub(super) fn note(&self, answer: &[u8], by: InstanceId, total: Option<Tokens>) {
-        for id in response_ids::made(answer) {
-            self.found(id, by, total.filter(|_| response_ids::is_response(id)));
+    /// Remembers who made what an answer, or an event of one, names. Of its usage all belongs to a response and to its
+    /// conversation, and to each of its items an equal part of the output: no answer says how long which is.
+    pub(super) fn note(&self, answer: &[u8], by: InstanceId, usage: Option<Usage>) {
+        let ids = response_ids::made(answer);
+        let items = ids.iter().filter(|id| !response_ids::is_whole(id)).count() as u64;
+        for id in ids {
+            let tokens = usage.map(|usage| match response_ids::is_whole(id) {
+                true => usage.total,
+                false => Tokens(usage.output.0 / items.max(1)),
+            });
+            self.remember(id, by, tokens);
         }
     }
 
     /// Remembers who has it.
-    pub(super) fn found(&self, id: &str, by: InstanceId, total: Option<Tokens>) {
+    pub(super) fn found(&self, id: &str, by: InstanceId) {
+        self.remember(id, by, None);
+    }
+
+    fn remember(&self, id: &str, by: InstanceId, tokens: Option<Tokens>) {
         let hash = self.key.hash_one(id);
         let mut known = self.lock();
         let before = || known.get(hash).map_or(Tokens::ZERO, |made| made.tokens);
-        let tokens = total.unwrap_or_else(before);
+        let tokens = tokens.unwrap_or_else(before);
         known.insert(hash, Made { by, tokens });
     }
 
@@ -92,15 +104,24 @@ mod tests {
     fn the_maker_and_the_size_of_a_response_are_remembered() {
         let makers = Makers::default();
 
-        makers.note(&answer(1), InstanceId(2), Some(Tokens(70)));
-        // Read later, without usage: the size stays.
-        makers.note(&answer(1), InstanceId(2), None);
-
-        let made = Made {
-            by: InstanceId(2),
-            tokens: Tokens(70),
+        let answer = br#"{"id":"resp_1","output":[{"id":"rs_1"},{"id":"fc_1"}]}"#;
+        let usage = Usage {
+            prompt: Tokens(50),
+            output: Tokens(20),
+            total: Tokens(70),
         };
-        assert_eq!(makers.of("resp_1"), Some(made));
+        makers.note(answer, InstanceId(2), Some(usage));
+        // Read later, without usage: the sizes stay.
+        makers.note(answer, InstanceId(2), None);
+
+        let made = |tokens| {
+            Some(Made {
+                by: InstanceId(2),
+                tokens: Tokens(tokens),
+            })
+        };
+        assert_eq!(makers.of("resp_1"), made(70));
+        assert_eq!(makers.of("fc_1"), made(10));
         assert_eq!(makers.of("resp_2"), None);
     }
 

@@ -52,7 +52,7 @@ use self::continued::with_history;
 use self::declined::Declined;
 use self::ending::succeed;
 use self::errand::{Errand, Job};
-use self::foreign::{Foreign, bound_to};
+use self::foreign::{Foreign, ties};
 use self::give_up::Last;
 use self::pool::Pool;
 use self::relay::{Broken, Sorting};
@@ -208,8 +208,8 @@ impl Proxy {
         let response = self.response(status, answer.headers(), id, &mut account);
         match relay::begin(answer, sorting).await {
             Ok(begun) => {
-                if let Some(named) = bound_to(job) {
-                    self.shared.makers.found(named, id, None);
+                if let Some(named) = ties(job).next() {
+                    self.shared.makers.found(named, id);
                 }
                 Step::Done(succeed(account, status, response, begun))
             }

@@ -108,7 +108,7 @@ impl Target {
     fn uri_of(&self, place: &Place<'_>) -> Result<Uri, NoAnswer> {
         match place {
             Place::Endpoint(endpoint, deployment) => self.uri(*endpoint, deployment),
-            Place::Kept { id, suffix, query } => {
+            Place::Kept { path, query } => {
                 let base = &self.base;
                 let (form, version) = match &self.version {
                     ApiVersion::V1 => ("openai/v1", String::new()),
@@ -119,10 +119,10 @@ impl Target {
                     false => format!("{query}&{version}"),
                 };
                 let mark = if both.is_empty() { "" } else { "?" };
-                let url = format!("{base}/{form}/responses/{id}{suffix}{mark}{both}");
+                let url = format!("{base}/{form}/{path}{mark}{both}");
                 url.parse().map_err(|error| NoAnswer {
                     kind: Failed::Broken,
-                    summary: format!("the address of the response cannot be formed: {error}"),
+                    summary: format!("the address of what is kept cannot be formed: {error}"),
                 })
             }
         }
@@ -154,12 +154,8 @@ pub(super) struct Outgoing<'a> {
 pub(super) enum Place<'a> {
     /// An inference endpoint.
     Endpoint(Endpoint, &'a Deployment),
-    /// A response that is kept there.
-    Kept {
-        id: &'a str,
-        suffix: &'a str,
-        query: &'a str,
-    },
+    /// What is kept there, by its path below the form of the api-version.
+    Kept { path: String, query: &'a str },
 }
 
 /// An answer whose head has come.

@@ -65,6 +65,15 @@ impl Ask {
         body.is_object().then_some(Self { body })
     }
 
+    /// Returns the same request with another `input`.
+    pub(super) fn with_input(&self, items: Vec<Value>) -> Self {
+        let mut body = self.body.clone();
+        if let Some(fields) = body.as_object_mut() {
+            fields.insert("input".to_owned(), Value::Array(items));
+        }
+        Self { body }
+    }
+
     pub(super) fn has(&self, field: &str) -> bool {
         self.body.get(field).is_some_and(|value| !value.is_null())
     }

@@ -9,6 +9,7 @@ use super::quota::Quota;
 use super::resource::{Overhead, Resource};
 use super::script::Play;
 use super::shelf::Shelf;
+use super::talks::Talks;
 use super::wire::Head;
 use crate::domain::Tokens;
 
@@ -70,6 +71,7 @@ pub(super) struct Books {
     quotas: HashMap<String, Quota>,
     overheads: HashMap<String, Overhead>,
     pub(super) shelf: Shelf,
+    pub(super) talks: Talks,
     pub(super) counters: Counters,
     pub(super) open_connections: usize,
 }
@@ -91,6 +93,7 @@ impl Books {
             quotas,
             overheads,
             shelf: Shelf::default(),
+            talks: Talks::default(),
             counters: Counters::default(),
             open_connections: 0,
         }

@@ -94,6 +94,31 @@ pub(super) fn previous_response_not_found(id: &str) -> Reply {
     )
 }
 
+/// 404 for a conversation that this resource does not have.
+pub(super) fn conversation_not_found(id: &str) -> Reply {
+    let message = format!("Conversation with id '{id}' not found.");
+    Reply::json(404, invalid(&message, None, None))
+}
+
+/// 404 for an item that a conversation does not have.
+pub(super) fn item_not_in_conversation(id: &str) -> Reply {
+    let message = format!("Item with id '{id}' not found in conversation.");
+    Reply::json(404, invalid(&message, None, None))
+}
+
+/// 400 for an item that this resource does not have; what was not to be stored gets a hint.
+pub(super) fn item_not_found(id: &str, is_unstored: bool) -> Reply {
+    let hint = match is_unstored {
+        true => {
+            " Items are not persisted when `store` is set to false. Try again with `store` set to true, or remove this \
+             item from your input."
+        }
+        false => "",
+    };
+    let message = format!("Item with id '{id}' not found.{hint}");
+    bad_request(&message, Some("input"), None)
+}
+
 /// 400 for reasoning that another resource has encrypted.
 pub(super) fn invalid_encrypted_content() -> Reply {
     let message = "The encrypted content could not be verified. Reason: Encrypted content could not be decrypted or \

@@ -3,8 +3,10 @@
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use serde_json::Value;
 
 use super::answers::{Order, Stamp, answer, response};
 use super::ask::Ask;
@@ -18,6 +20,7 @@ use super::resource::Resource;
 use super::shelf::{Errand, Shelf};
 use super::throttle::{self, Hint, Refused, Throttle};
 use super::wire::Head;
+use super::{references, talks};
 use crate::domain::{Endpoint, Tokens};
 
 /// Answers a request as Azure would, and charges its quota.
@@ -29,9 +32,8 @@ pub(super) fn honest(
     bytes: Option<NonZeroUsize>,
     now: Instant,
 ) -> Reply {
-    if let Some(errand) = Errand::parse(&head.method, &head.target) {
-        let allowed = gate::check_errand(resource, head);
-        return allowed.map_or_else(|refusal| *refusal, |()| books.shelf.run(&errand));
+    if let Some(reply) = run_errand(resource, books, head, body) {
+        return reply;
     }
     let admissible = match gate::check(resource, head, body) {
         Ok(admissible) => admissible,
@@ -43,10 +45,14 @@ pub(super) fn honest(
     let Admissible {
         endpoint,
         deployment,
-        ask,
+        ask: sent,
         ..
     } = &admissible;
-    let charge = charge(&deployment.model, *endpoint, ask);
+    let ask = match references::resolved(sent, books) {
+        Ok(ask) => ask,
+        Err(refusal) => return *refusal,
+    };
+    let charge = charge(&deployment.model, *endpoint, &ask);
     let Some(quota) = books.quota(&deployment.name) else {
         return errors::deployment_not_found();
     };
@@ -65,14 +71,14 @@ pub(super) fn honest(
         endpoint: *endpoint,
         model: &deployment.model,
         resource: &resource.name,
-        ask,
+        ask: &ask,
         overhead: books.overhead(&deployment.name),
         bytes,
         is_talkative: resource.is_talkative,
     };
     let made = answer(order, stamp());
     if let Some((response, events)) = made.kept {
-        books.shelf.keep(ask, response, events);
+        keep(books, sent, response, events);
     }
     let mut reply = made.reply;
     reply.pace = resource.pace;
@@ -81,6 +87,31 @@ pub(super) fn honest(
         label_quota(&mut reply, limits, remaining);
     }
     reply
+}
+
+/// Answers a call about what the resource keeps, if it is one.
+fn run_errand(resource: &Resource, books: &mut Books, head: &Head, body: &[u8]) -> Option<Reply> {
+    let (method, target) = (&head.method, &head.target);
+    if let Some(errand) = Errand::parse(method, target) {
+        let allowed = gate::check_errand(resource, head);
+        return Some(allowed.map_or_else(|refusal| *refusal, |()| books.shelf.run(&errand)));
+    }
+    let errand = talks::Errand::parse(method, target)?;
+    if let Err(refusal) = gate::check_errand(resource, head) {
+        return Some(*refusal);
+    }
+    Some(books.talks.run(&errand, body, &stamp()))
+}
+
+/// Keeps a response, and in its conversation what was said.
+fn keep(books: &mut Books, sent: &Ask, response: Value, events: Vec<Bytes>) {
+    if let Some(id) = references::conversation(sent) {
+        let asked = talks::named(&references::sent(sent), &stamp().id);
+        let output = response.get("output").and_then(Value::as_array);
+        let answered = output.into_iter().flatten().cloned();
+        books.talks.add(id, asked.into_iter().chain(answered));
+    }
+    books.shelf.keep(sent, response, events);
 }
 
 /// Refuses to continue what another resource has made.

@@ -17,6 +17,7 @@ mod gate;
 mod honest;
 mod perform;
 mod quota;
+mod references;
 mod reply;
 mod resource;
 mod route;
@@ -24,6 +25,7 @@ mod script;
 mod server;
 mod shelf;
 mod stage;
+mod talks;
 mod throttle;
 mod wire;
 

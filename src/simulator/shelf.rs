@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::ask::Ask;
 use super::errors;
 use super::reply::Reply;
+use super::{references, talks};
 
 /// Responses kept; a resource may run for days.
 const MOST: usize = 1_000;
@@ -18,6 +19,7 @@ const MOST: usize = 1_000;
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     kept: HashMap<String, Kept>,
+    items: HashMap<String, Value>,
     order: VecDeque<String>,
 }
 
@@ -82,17 +84,12 @@ impl Shelf {
     pub(super) fn keep(&mut self, ask: &Ask, response: Value, events: Vec<Bytes>) {
         let id = response.get("id").and_then(Value::as_str);
         let id = id.unwrap_or_default().to_owned();
-        let input = match ask.get("input") {
-            Some(Value::Array(items)) => items.clone(),
-            Some(Value::String(text)) => {
-                let content = json!([{"type": "input_text", "text": text}]);
-                vec![json!({
-                    "id": format!("msg_of_{id}"), "type": "message", "status": "completed", "role": "user",
-                    "content": content,
-                })]
+        let input = talks::named(&references::sent(ask), &id);
+        for item in output(&response) {
+            if let Some(id) = item.get("id").and_then(Value::as_str) {
+                self.items.insert(id.to_owned(), item.clone());
             }
-            Some(_) | None => Vec::new(),
-        };
+        }
         self.order.push_back(id.clone());
         let kept = Kept {
             response,
@@ -102,8 +99,23 @@ impl Shelf {
         self.kept.insert(id, kept);
         while self.order.len() > MOST {
             if let Some(oldest) = self.order.pop_front() {
-                self.kept.remove(&oldest);
+                self.remove(&oldest);
             }
+        }
+    }
+
+    /// Returns an item that a response had in its output.
+    pub(super) fn item(&self, id: &str) -> Option<Value> {
+        self.items.get(id).cloned()
+    }
+
+    fn remove(&mut self, id: &str) {
+        let Some(kept) = self.kept.remove(id) else {
+            return;
+        };
+        for item in output(&kept.response) {
+            let id = item.get("id").and_then(Value::as_str);
+            self.items.remove(id.unwrap_or_default());
         }
     }
 
@@ -133,12 +145,17 @@ impl Shelf {
             }
             What::Cancel => cancel(&mut kept.response),
             What::Delete => {
-                self.kept.remove(&errand.id);
+                self.remove(&errand.id);
                 let gone = json!({"id": errand.id, "object": "response", "deleted": true});
                 Reply::json(200, gone.to_string())
             }
         }
     }
+}
+
+fn output(response: &Value) -> &[Value] {
+    let items = response.get("output").and_then(Value::as_array);
+    items.map_or(&[], Vec::as_slice)
 }
 
 fn cancel(response: &mut Value) -> Reply {

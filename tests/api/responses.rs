@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use azure_openai_proxy::simulator::{Answer as Script, Chunking, Cut, Mark, Play};
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 
+use self::makers::*;
 use crate::helpers::*;
 
 mod affinity;
+mod conversations;
 mod failed;
+mod makers;
+mod references;
 
 const V1: &str = "v1";
 const DATED: &str = "2025-04-01-preview";

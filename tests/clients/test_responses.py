@@ -135,6 +135,30 @@ def test_a_tool_is_called_and_its_result_answered(client):
     assert [item.type for item in second.output] == ["message"]
 
 
+def test_items_that_are_only_named_are_found_at_their_maker(client):
+    asked = {"role": "user", "content": "Call get_weather for Oslo."}
+    makers = set()
+    for _ in range(4):
+        raw = client.responses.with_raw_response.create(model="gpt-4o", input=[asked], tools=[WEATHER])
+        call = raw.parse().output[0]
+        named = {"type": "item_reference", "id": call.id}
+        result = {"type": "function_call_output", "call_id": call.call_id, "output": "Rain."}
+        next_raw = client.responses.with_raw_response.create(
+            model="gpt-4o", input=[asked, named, result], tools=[WEATHER]
+        )
+
+        assert [item.type for item in next_raw.parse().output] == ["message"]
+        assert next_raw.headers["x-proxy-instance"] == raw.headers["x-proxy-instance"]
+        assert next_raw.headers["x-proxy-attempts"] == "1"
+        makers.add(raw.headers["x-proxy-instance"])
+    assert len(makers) > 1
+
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.create(model="gpt-4o", input=[asked, {"type": "item_reference", "id": "fc_gone"}])
+    assert caught.value.code == "item_not_found"
+    assert "Item with id 'fc_gone' not found" in caught.value.message
+
+
 def test_errors_are_raised_with_code_and_field(client):
     def refused(error, stream=False, **more):
         with pytest.raises(error) as caught:

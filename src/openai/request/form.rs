@@ -60,7 +60,7 @@ impl Ask {
             output_cap: None,
             // Whether it may be that number is Azure's to say.
             completions: n.unwrap_or(1).max(1),
-            previous: None,
+            ties: Vec::new(),
             outline: Outline::default(),
             features: Features::default(),
             uploads: Some(Uploads {

@@ -11,6 +11,7 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::elements::Elements;
+use super::ties::{Tie, ties};
 use super::values::{checked_name, count, flag, kind, present, wrong_type, wrong_value};
 use super::{Rejection, Spots};
 use crate::domain::{Feature, Features, ModelName, Outline, Tokens};
@@ -29,6 +30,8 @@ pub(super) struct Members<'a> {
     best_of: Option<&'a str>,
     pub(super) prompt: Option<&'a str>,
     previous_response_id: Option<&'a str>,
+    conversation: Option<&'a str>,
+    input: Option<&'a str>,
     messages: Vec<&'a str>,
     tools: Option<&'a str>,
     functions: Option<&'a str>,
@@ -51,6 +54,8 @@ enum Key {
     BestOf,
     Prompt,
     PreviousResponseId,
+    Conversation,
+    Input,
     Messages,
     Tools,
     Functions,
@@ -108,6 +113,8 @@ impl<'de> Visitor<'de> for MembersVisitor {
                 Key::BestOf => members.best_of = Some(raw(&mut map)?),
                 Key::Prompt => members.prompt = Some(raw(&mut map)?),
                 Key::PreviousResponseId => members.previous_response_id = Some(raw(&mut map)?),
+                Key::Conversation => members.conversation = Some(raw(&mut map)?),
+                Key::Input => members.input = Some(raw(&mut map)?),
                 Key::Messages => members.messages = map.next_value::<Elements<'_>>()?.0,
                 Key::Tools => members.tools = Some(raw(&mut map)?),
                 Key::Functions => members.functions = Some(raw(&mut map)?),
@@ -206,9 +213,9 @@ impl Members<'_> {
         Ok(flag("stream_options.include_usage", last)?.unwrap_or(false))
     }
 
-    /// Returns the response that is to be continued. What is no string is Azure's to refuse.
-    pub(super) fn previous(&self) -> Option<String> {
-        serde_json::from_str(present(self.previous_response_id)?).ok()
+    /// Returns what ties the request to one resource.
+    pub(super) fn ties(&self) -> Vec<Tie> {
+        ties(self.previous_response_id, self.conversation, self.input)
     }
 
     pub(super) fn output_cap(&self) -> Result<Option<Tokens>, Rejection> {

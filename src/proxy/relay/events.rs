@@ -85,13 +85,21 @@ impl Events {
 
     /// Makes the body answerable for the account.
     pub(in crate::proxy) fn owed_by(mut self, account: Account) -> Self {
-        // At once, since a client may come back to a response before its stream has ended.
-        account.made(&std::mem::take(&mut self.seen.first), None);
         self.account = Some(account);
+        self.note_made();
         if self.has_ended {
             self.settle(None);
         }
         self
+    }
+
+    /// Notes what the stream has named so far: a client may come back to it before the stream has ended.
+    fn note_made(&mut self) {
+        if let Some(account) = &self.account {
+            for event in self.seen.naming.drain(..) {
+                account.made(&event, None);
+            }
+        }
     }
 
     /// Queues what a chunk completes.
@@ -242,6 +250,7 @@ impl MessageBody for Events {
                 Poll::Ready(Some(Ok(chunk))) => {
                     self.silence.heard();
                     self.take(chunk);
+                    self.note_made();
                 }
                 Poll::Ready(Some(Err(error))) => self.end(Some(explain_cut(&error))),
                 Poll::Ready(None) => self.end(None),

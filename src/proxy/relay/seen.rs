@@ -26,8 +26,10 @@ pub(super) struct Seen {
     /// Ends that must come: each of several images has its own.
     ends: u64,
     ends_seen: u64,
-    /// The first event of a response, for its id, and the last one, for its number and its items.
-    pub(super) first: Bytes,
+    has_begun: bool,
+    /// Events that name what was made: the first of a response, and those of its items.
+    pub(super) naming: Vec<Bytes>,
+    /// The last event, for its number and for all items.
     pub(super) last: Bytes,
 }
 
@@ -52,7 +54,8 @@ impl Seen {
             error: None,
             ends: sorting.answers,
             ends_seen: 0,
-            first: Bytes::new(),
+            has_begun: false,
+            naming: Vec::new(),
             last: Bytes::new(),
         }
     }
@@ -126,8 +129,8 @@ impl Seen {
         if self.dialect != Dialect::Responses || !sse::data(event).is_some_and(names) {
             return;
         }
-        if self.first.is_empty() {
-            self.first = event.clone();
+        if !std::mem::replace(&mut self.has_begun, true) || response_events::tells_item(event) {
+            self.naming.push(event.clone());
         }
         self.last = event.clone();
     }

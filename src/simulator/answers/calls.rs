@@ -66,11 +66,6 @@ fn was_called(ask: &Ask, function: &Value) -> bool {
         let mut calls = calls.into_iter().flatten();
         let is_call = match item.get("type").and_then(Value::as_str) {
             Some("function_call") => item.get("name") == name,
-            // The resource keeps the call itself; whatever it called has been called.
-            Some("item_reference") => {
-                let id = item.get("id").and_then(Value::as_str);
-                id.is_some_and(|id| id.starts_with("fc_"))
-            }
             Some(_) | None => false,
         };
         if is_call || calls.any(|call| call.pointer("/function/name") == name) {
@@ -150,11 +145,6 @@ mod tests {
             (json!([asked]), json!("auto"), Some("weather")),
             (json!([asked]), json!("none"), None),
             (json!([asked, call, result]), Value::Null, None),
-            (
-                json!([asked, {"type": "item_reference", "id": "fc_1"}, result]),
-                Value::Null,
-                None,
-            ),
             // What came before is kept by the resource.
             (json!([result]), Value::Null, None),
             (

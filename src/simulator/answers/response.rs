@@ -12,6 +12,7 @@ use super::text::{Pieces, fill};
 use super::{Made, Order, Stamp, versioned};
 use crate::domain::Tokens;
 use crate::simulator::ask::{Ask, tokens_of};
+use crate::simulator::references;
 use crate::simulator::reply::{Reply, named_event};
 
 /// Marks what only one resource can read.
@@ -164,6 +165,7 @@ impl Build<'_> {
             "max_output_tokens": given("max_output_tokens"), "metadata": {}, "model": self.model,
             "output": [], "parallel_tool_calls": true,
             "previous_response_id": given("previous_response_id"),
+            "conversation": references::conversation(self.ask).map(|id| json!({"id": id})),
             "store": self.ask.get("store").cloned().unwrap_or(json!(true)),
             "temperature": 1.0, "top_p": 1.0, "tool_choice": "auto", "tools": [],
             "text": {"format": {"type": "text"}}, "truncation": "disabled", "usage": null,

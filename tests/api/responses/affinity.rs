@@ -2,33 +2,10 @@
 
 use super::*;
 
-/// Two instances in turn, so that a request finds its maker by more than luck.
-fn in_turn() -> Pool {
-    ["a", "b", "c"].into_iter().fold(
-        pool().var("AZURE_ROUTING_STRATEGY", "round_robin"),
-        |pool, name| {
-            let variable = format!("AZURE_INSTANCE_{}_API_VERSION", name.to_uppercase());
-            pool.instance(name, 1_000_000).var(&variable, V1)
-        },
-    )
-}
-
-async fn make(app: &TestApp, body: &Value) -> (String, String) {
-    let answer = app.post("/v1/responses", body).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let id = answer.json()["id"].as_str().unwrap().to_owned();
-    (id, answer.instance().to_owned())
-}
-
 fn continuing(id: &str) -> Value {
     let mut body = ask("and then?");
     body["previous_response_id"] = json!(id);
     body
-}
-
-/// Requests of all instances together.
-fn requests(app: &TestApp) -> u64 {
-    app.sims.iter().map(|sim| sim.counters().requests).sum()
 }
 
 #[actix_web::test]
@@ -42,10 +19,7 @@ async fn a_response_is_continued_read_cancelled_and_deleted_where_it_was_made() 
         let before = requests(&app);
 
         let read = app.get(&path).await;
-        assert_eq!(
-            (read.status.as_u16(), read.instance()),
-            (200, maker.as_str())
-        );
+        assert_came_from(&read, &maker);
         assert_eq!(read.json()["id"], id);
         // It takes none of the pool's tokens.
         assert_eq!(read.header("x-ratelimit-limit-tokens"), None);
@@ -54,10 +28,7 @@ async fn a_response_is_continued_read_cancelled_and_deleted_where_it_was_made() 
         let cancelled = app.post(&format!("{path}/cancel"), &json!({})).await;
         assert_eq!(cancelled.json()["status"], "cancelled");
         let next = app.post("/v1/responses", &continuing(&id)).await;
-        assert_eq!(
-            (next.status.as_u16(), next.instance()),
-            (200, maker.as_str())
-        );
+        assert_came_from(&next, &maker);
         let gone = app.delete(&path).await;
         assert_eq!(gone.json()["deleted"], true);
 
@@ -78,16 +49,10 @@ async fn a_replica_that_knows_nothing_finds_the_maker() {
         let (id, maker) = make(&app, &ask("hello")).await;
 
         let read = replica.get(&format!("/v1/responses/{id}")).await;
-        assert_eq!(
-            (read.status.as_u16(), read.instance()),
-            (200, maker.as_str())
-        );
+        assert_came_from(&read, &maker);
         let (next, _) = make(&app, &continuing(&id)).await;
         let found = replica.post("/v1/responses", &continuing(&next)).await;
-        assert_eq!(
-            (found.status.as_u16(), found.instance()),
-            (200, maker.as_str())
-        );
+        assert_came_from(&found, &maker);
         let before = requests(&app);
         let known = replica.get(&format!("/v1/responses/{next}")).await;
         assert_eq!(known.instance(), maker);
@@ -153,11 +118,7 @@ async fn the_only_instance_says_itself_that_it_knows_no_such_response() {
 async fn a_maker_that_cools_is_waited_for_and_nobody_else_is_asked() {
     let app = in_turn().start().await;
     let (id, maker) = make(&app, &ask("hello")).await;
-    let position = ["a", "b", "c"]
-        .iter()
-        .position(|name| *name == maker)
-        .unwrap();
-    app.sims[position].always(Some(Play::access_denied()));
+    sim(&app, &maker).always(Some(Play::access_denied()));
     let before = requests(&app);
 
     // Its own answer comes first.
@@ -187,12 +148,8 @@ async fn a_maker_that_cools_is_waited_for_and_nobody_else_is_asked() {
 async fn while_an_instance_cannot_be_asked_nobody_says_that_a_response_is_gone() {
     let app = in_turn().start().await;
     let (id, maker) = make(&app, &ask("hello")).await;
-    let position = ["a", "b", "c"]
-        .iter()
-        .position(|name| *name == maker)
-        .unwrap();
     let replica = app.replica().await;
-    app.sims[position].always(Some(Play::access_denied()));
+    sim(&app, &maker).always(Some(Play::access_denied()));
     let path = format!("/v1/responses/{id}");
 
     // The first finds out that it cannot be asked, and relays that; the second knows.
@@ -203,7 +160,7 @@ async fn while_an_instance_cannot_be_asked_nobody_says_that_a_response_is_gone()
         (waiting.status.as_u16(), waiting.code().as_str()),
         (429, "no_capacity_available")
     );
-    app.sims[position].always(None);
+    sim(&app, &maker).always(None);
     replica.finish().await;
     app.finish().await;
 }
@@ -212,11 +169,7 @@ async fn while_an_instance_cannot_be_asked_nobody_says_that_a_response_is_gone()
 async fn a_delete_that_fails_at_its_maker_goes_nowhere_else() {
     let app = in_turn().start().await;
     let (id, maker) = make(&app, &ask("hello")).await;
-    let position = ["a", "b", "c"]
-        .iter()
-        .position(|name| *name == maker)
-        .unwrap();
-    app.sims[position].play([Play::server_error()]);
+    sim(&app, &maker).play([Play::server_error()]);
     let before = requests(&app);
 
     let answer = app.delete(&format!("/v1/responses/{id}")).await;
@@ -249,16 +202,10 @@ async fn encrypted_reasoning_goes_back_to_who_can_read_it() {
 
         let before = requests(&app);
         let known = app.post("/v1/responses", &next).await;
-        assert_eq!(
-            (known.status.as_u16(), known.instance()),
-            (200, maker.as_str())
-        );
+        assert_came_from(&known, &maker);
         assert_eq!(requests(&app) - before, 1);
         let found = replica.post("/v1/responses", &next).await;
-        assert_eq!(
-            (found.status.as_u16(), found.instance()),
-            (200, maker.as_str())
-        );
+        assert_came_from(&found, &maker);
     }
     let foreign = json!({"model": "gpt-4o", "input": [
         {"id": "rs_x", "type": "reasoning", "summary": [], "encrypted_content": "elsewhere"}]});
@@ -319,6 +266,26 @@ async fn a_history_larger_than_its_makers_limit_waits_and_is_not_refused_for_eve
         );
         app.finish().await;
     }
+}
+
+#[actix_web::test]
+async fn a_response_in_the_background_is_charged_what_was_reserved() {
+    let app = pool_of(1, V1).await;
+    let mut body = ask("hello");
+    body["background"] = json!(true);
+
+    let begun = app.post("/v1/responses", &body).await;
+
+    assert_eq!(begun.json()["status"], "queued");
+    assert_eq!(begun.json()["usage"], Value::Null);
+    let reserved = app.settled(0).await["current_tpm"].as_u64().unwrap();
+    assert!((50..70).contains(&reserved), "{reserved}");
+    let id = begun.json()["id"].as_str().unwrap().to_owned();
+    let done = app.get(&format!("/v1/responses/{id}")).await;
+    assert_eq!(done.json()["status"], "completed");
+    assert!(done.json()["usage"]["total_tokens"].as_u64().unwrap() < reserved);
+    assert_eq!(app.settled(0).await["current_tpm"], reserved);
+    app.finish().await;
 }
 
 #[actix_web::test]

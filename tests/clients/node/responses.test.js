@@ -158,3 +158,51 @@ test("@ai-sdk/azure needs no setting but the address and a key", async () => {
 
   assert.ok(text.trim());
 });
+
+// ---- Items that are kept: the AI SDK only names what an instance has said before ----
+
+function recorded() {
+  const calls = [];
+  const recorder = async (address, init) => {
+    const answer = await fetch(address, init);
+    const named = JSON.parse(init.body).input.filter((item) => item.type === "item_reference");
+    calls.push({ instance: answer.headers.get("x-proxy-instance"), named: named.map((item) => item.id) });
+    return answer;
+  };
+  return { calls, model: createOpenAI({ baseURL, apiKey, fetch: recorder })("gpt-4o") };
+}
+
+const tools = {
+  get_weather: tool({
+    description: "Tells the weather of a city.",
+    inputSchema: z.object({ city: z.string() }),
+    execute: async ({ city }) => `Rain in ${city}.`,
+  }),
+};
+
+for (const generate of [generateText, streamText]) {
+  test(`${generate.name} of the AI SDK finds what it only names where it was made`, async () => {
+    const makers = new Set();
+    for (let run = 0; run < 4; run++) {
+      const { calls, model } = recorded();
+      const asked = { role: "user", content: "Use get_weather for Oslo." };
+      const options = { model, tools, maxRetries: 0, stopWhen: stepCountIs(3) };
+
+      const first = await generate({ ...options, messages: [asked] });
+      const said = (await first.response).messages;
+      const text = await first.text;
+      const more = { role: "user", content: "And what else?" };
+      const second = await generate({ ...options, messages: [asked, ...said, more] });
+
+      assert.ok(text.trim());
+      assert.ok((await second.text).trim());
+      assert.equal((await first.steps).length, 2);
+      const [, told, last] = calls;
+      assert.equal(calls.length, 3);
+      assert.ok(last.named.some((id) => id.startsWith("msg_")), "what was told is only named");
+      assert.equal(last.instance, told.instance);
+      makers.add(last.instance);
+    }
+    assert.ok(makers.size > 1, "each of several instances has made something");
+  });
+}
