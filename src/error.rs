@@ -24,6 +24,8 @@ pub enum Code {
     InvalidRequest(&'static str),
     /// No or a wrong client key.
     InvalidApiKey,
+    /// A page of another site asks, and needs no key.
+    OriginNotAllowed,
     /// No instance serves the model.
     ModelNotFound,
     /// No instance that serves the model has the deployment; in Azure's word, as if it had been asked again.
@@ -66,6 +68,11 @@ impl Code {
                 StatusCode::UNAUTHORIZED,
                 "authentication_error",
                 "invalid_api_key",
+            ),
+            Self::OriginNotAllowed => (
+                StatusCode::FORBIDDEN,
+                "invalid_request_error",
+                "origin_not_allowed",
             ),
             Self::ModelNotFound => (
                 StatusCode::NOT_FOUND,

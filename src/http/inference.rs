@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 
 use super::body::Incoming;
-use super::{Site, auth, upload};
+use super::{Site, auth, cors, upload};
 use crate::domain::{Endpoint, ModelKey, ModelName};
 use crate::error::{ApiError, Code};
 use crate::openai::request::{Ask, Rejection};
@@ -49,6 +49,9 @@ async fn read(
     payload: web::Payload,
 ) -> Result<Call, ApiError> {
     let client = auth::check(&site.client_keys, request.headers())?;
+    if site.client_keys.is_empty() {
+        cors::refuse_unasked(&site.allowed_origins, request.headers())?;
+    }
     let incoming = Incoming::open(request.headers(), payload, site)?;
     let in_body_of_azure = matches!(form, Form::Azure);
     let model = match form {

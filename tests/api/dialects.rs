@@ -223,3 +223,45 @@ async fn a_star_allows_every_page() {
     assert_eq!(no_page.header("access-control-allow-origin"), None);
     app.finish().await;
 }
+
+#[actix_web::test]
+async fn a_foreign_page_spends_nothing_by_what_needs_no_preflight() {
+    let app = spawn_app(1).await;
+    let body = chat("hello", 5).to_string();
+    let post = |content_type: &'static str| {
+        client()
+            .post(format!("{}/v1/chat/completions", app.url))
+            .insert_header(PAGE)
+            .content_type(content_type)
+            .send_body(body.clone())
+    };
+
+    let unasked = read(post("text/plain").await.unwrap()).await;
+    // A browser would have asked before it sent this, so it is none.
+    let asked = read(post("application/json").await.unwrap()).await;
+
+    assert_eq!(unasked.status, 403);
+    assert_eq!(unasked.code(), "origin_not_allowed");
+    assert!(unasked.text().contains("CORS_ALLOW_ORIGINS"));
+    assert_eq!(asked.status, 200);
+    assert_eq!(app.sims[0].counters().requests, 1);
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_key_is_enough_for_a_page_that_has_it() {
+    let app = pool()
+        .var("PROXY_API_KEYS", KEY.1)
+        .instance("a", 30_000)
+        .start()
+        .await;
+    let request = client().post(format!("{}/v1/chat/completions", app.url));
+    let request = request.insert_header(PAGE).insert_header(KEY);
+
+    let answer = request
+        .content_type("text/plain")
+        .send_body(chat("hello", 5).to_string());
+
+    assert_eq!(read(answer.await.unwrap()).await.status, 200);
+    app.with_header(KEY).finish().await;
+}
