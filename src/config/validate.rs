@@ -65,6 +65,7 @@ pub(super) fn config(raw: &Raw, read: Vec<Problem>) -> Result<Config, Vec<Proble
         warnings: Vec::new(),
     };
 
+    warn_if_stops_cut_waiting(&config, &mut findings);
     let warnings = findings.finish()?;
     Ok(Config { warnings, ..config })
 }
@@ -172,6 +173,19 @@ fn queue(fixed: &Fixed, findings: &mut Findings) -> QueueConfig {
         timeout: timeout.seconds(0.0..=3600.0, 0.0, findings),
         // Each holds its request's body in memory.
         most_waiting: most.whole(1..=MOST_WAITING, 1_000, findings),
+    }
+}
+
+/// Those who wait are open answers too, and a stop must leave them the time to be served.
+fn warn_if_stops_cut_waiting(config: &Config, findings: &mut Findings) {
+    let (waits, shutdown) = (config.queue.timeout, config.server.shutdown);
+    if waits > shutdown {
+        findings.warn(format!(
+            "QUEUE_TIMEOUT_SECS is {} and SHUTDOWN_TIMEOUT_SECS {}: a stop cuts off requests that still wait; make the \
+             latter longer than the former",
+            waits.as_secs_f64(),
+            shutdown.as_secs_f64(),
+        ));
     }
 }
 

@@ -249,3 +249,14 @@ fn requests_wait_only_where_it_is_asked_for() {
         assert_problem(&[(variable, value)], variable, expected);
     }
 }
+
+#[test]
+fn waiting_for_longer_than_a_stop_takes_draws_a_warning() {
+    let waits = |seconds: &'static str| good(&[("QUEUE_TIMEOUT_SECS", seconds)]).warnings;
+
+    let warnings = waits("31");
+
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("QUEUE_TIMEOUT_SECS is 31 and SHUTDOWN_TIMEOUT_SECS 30:"));
+    assert!(waits("30").is_empty());
+}
