@@ -40,10 +40,8 @@
 //! |---|---|---|---|
 //! | `Acquire` | Outbox -> Registry | a lease for `want`, not from those `tried` | `Result<Lease, Unavailable>` |
 //! | `Leave` | Outbox -> Registry | nobody waits for the answer to an `Acquire` any more | none |
-//! | `Reserve` | Registry -> Instance | tokens and the breaker's pass | `Result<Lease, Refusal>` |
-//! | `Forecast` | Registry -> Instance | when it could serve, after others | `Fit` |
 //! | `Settlements` | Outbox -> Registry | what a worker owes, ahead of its next `Acquire` or after 2 ms | none |
-//! | `Settle` | Lease -> Instance, by the Registry's hand or from `Drop` | what became of a reservation | none |
+//! | `Settle` | Lease, from `Drop` -> Instance | a reservation of which nobody said what became of it | none |
 //! | `Confirm` | Lease, or Outbox for streams -> Instance | a good answer has begun, and what its head says of quota | none |
 //! | `Waiting` | http, tests -> Registry | who waits | `QueueView` |
 //! | `Adopt` | Registry -> Instance | what other replicas have found out about it | none |
@@ -51,21 +49,28 @@
 //! | `Describe` | Registry -> Instance | the state of one | `InstanceView` |
 //!
 //! An Instance owns its [`quota`], its [`health`] and its errors, and nobody else changes them: N parallel requests can
-//! never be admitted past a limit. Its handlers read the clock once and leave decisions to the pure modules, where
-//! cooldowns and windows are deadlines compared with `now`. A `Lease` is RAII: whoever holds it owes a settlement.
+//! never be admitted past a limit. It reads the clock once for each thing it is asked and leaves decisions to the pure
+//! modules, where cooldowns and windows are deadlines compared with `now`. A `Lease` is RAII: whoever holds it owes a
+//! settlement.
 //!
-//! All actors share one arbiter. There an instance answers in about a microsecond and its answer is never stale, so the
-//! Registry keeps no copy of states, and there is no message by which instances would report theirs. What others need
-//! at no cost (load, free tokens) is published in the atomics of a [`Gauge`](actors::Gauge): hints, not decisions.
+//! Reserving, forecasting and the settlements of workers are no messages but calls: the Registry shares the instances'
+//! thread, and their state with them (`actors::member`). With messages each request switched between three tasks one
+//! after the other, to keep the order; with calls 64 requests at once take two fifths of the time (`benches/acquire.rs`),
+//! and nothing can happen between a question and what follows from its answer.
+//!
+//! So an instance's answer is never stale, the Registry keeps no copy of states, and there is no message by which instances
+//! would report theirs. What other threads need at no cost (load, free tokens) is published in the atomics of a
+//! [`Gauge`](actors::Gauge): hints, not decisions.
 //! `Confirm` exists because a stream may last minutes: neither should a cured instance wait for the end of its probe, nor
 //! the news of Azure's quota for that of any other. Only a probe's is sent by itself, others go with the settlements.
 //! Waking the actors' thread costs more than all that it does for a request. So the [`Outbox`](actors::Outbox) of a
 //! worker keeps settlements for its next `Acquire`: one cross-thread round trip per attempt is all. Bytes never enter a
 //! mailbox.
 //!
-//! Requests are served by one task of the Registry, one after the other: so nobody is overtaken, a strategy sees what it
-//! has just given away, and it costs little, since everything it asks lives on its thread. Instances wake it through a
-//! bell when something was settled, and only while somebody waits.
+//! While nobody waits, the Registry serves a request where it comes in. Those that wait are served by one task, one after
+//! the other: so nobody is overtaken, and a strategy sees what it has just given away. Instances wake it through a bell
+//! when something was settled, and only while somebody waits. What clients choose cannot grow it: lines of the queue and
+//! names to which times were promised are bounded, and what a newcomer costs grows with the root of how many wait.
 //!
 //! With `USE_REDIS_RATE_LIMITER` a reservation is made twice: here, by what is known, and then by [`store`] in Redis, for
 //! all replicas. If Redis refuses, the first is given back and the request asks again from its old place, unless its

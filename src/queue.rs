@@ -13,14 +13,20 @@ use crate::domain::{InstanceId, ModelKey};
 
 mod claims;
 mod handed;
+mod sums;
 mod words;
 
-pub use claims::{Ahead, Claims};
+pub use claims::Ahead;
+use claims::Claims;
 use handed::Handed;
 pub use words::{Job, Judgement, Newcomer, Offer, Ticket, Why};
 
 /// Pause before a head is tried again although an instance seems to have room: the two must not chase each other.
 const BREATH: Duration = Duration::from_millis(10);
+
+/// Lines of their own; names come from clients, and every head is tried whenever something was settled. Whoever would
+/// need one more stands in the common line of all those, until there are fewer.
+const MOST_LINES: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
@@ -29,10 +35,15 @@ struct Place {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct LineKey {
-    model: ModelKey,
-    spelled: Option<String>,
-    tried: Vec<InstanceId>,
+enum LineKey {
+    /// Of those who may use the same instances for the same model.
+    Of {
+        model: ModelKey,
+        spelled: Option<Box<str>>,
+        tried: Box<[InstanceId]>,
+    },
+    /// Of all for whom there was no line.
+    Common,
 }
 
 #[derive(Debug)]
@@ -53,6 +64,7 @@ enum Stage {
 #[derive(Debug)]
 struct Entry<T> {
     line: LineKey,
+    model: ModelKey,
     deadline: Instant,
     stage: Stage,
     load: T,
@@ -77,6 +89,7 @@ pub struct Queue<T> {
     deadlines: BTreeSet<(Instant, Ticket)>,
     fresh: VecDeque<Ticket>,
     waiting: usize,
+    claims: Claims,
     handed: Handed,
 }
 
@@ -91,6 +104,7 @@ impl<T> Queue<T> {
             deadlines: BTreeSet::new(),
             fresh: VecDeque::new(),
             waiting: 0,
+            claims: Claims::default(),
             handed: Handed::new(now),
         }
     }
@@ -116,10 +130,16 @@ impl<T> Queue<T> {
             mut tried,
         } = newcomer;
         tried.sort();
-        let key = LineKey {
-            model,
-            spelled,
-            tried,
+        let own = LineKey::Of {
+            model: model.clone(),
+            spelled: spelled.map(Into::into),
+            tried: tried.into(),
+        };
+        // While anybody stands in the common line, nobody begins one that those behind it would have to be moved to.
+        let has_room = self.lines.len() < MOST_LINES && !self.lines.contains_key(&LineKey::Common);
+        let key = match has_room || self.lines.contains_key(&own) {
+            true => own,
+            false => LineKey::Common,
         };
         let place = Place { since, ticket };
         let line = self.lines.entry(key.clone()).or_insert_with(|| Line {
@@ -134,6 +154,7 @@ impl<T> Queue<T> {
         self.fresh.push_back(ticket);
         let entry = Entry {
             line: key,
+            model,
             deadline: now + patience,
             stage: Stage::Fresh,
             load,
@@ -187,31 +208,24 @@ impl<T> Queue<T> {
         self.entries.get(place).map(|entry| &entry.load)
     }
 
-    /// Returns what a request must leave to others when it is tried: what the older of other lines wait for.
-    pub fn claims(&self, ticket: Ticket) -> Claims {
-        let mut claims = Claims::default();
-        if self.lines.len() > 1 {
-            self.claims_before(ticket, false, &mut claims);
-        }
-        claims
-    }
-
-    /// Returns what comes before a request in a forecast: what all wait for who are older.
-    pub fn ahead(&self, ticket: Ticket) -> Claims {
-        let mut claims = Claims::default();
-        self.claims_before(ticket, true, &mut claims);
-        claims
+    /// Returns what a request must leave of an instance to those who are older, when it is tried and in a forecast.
+    pub fn ahead(&self, ticket: Ticket, instance: InstanceId) -> Ahead {
+        let found = self.places.get(&ticket).zip(self.entry(ticket));
+        let ahead = found.map(|(place, entry)| self.claims.before(*place, &entry.model, instance));
+        ahead.unwrap_or_default()
     }
 
     /// Returns the same for a request that is sent away, with those who were sent away before.
-    pub fn ahead_of_return(&mut self, now: Instant, ticket: Ticket) -> Claims {
-        let mut claims = self.ahead(ticket);
-        if let Some(model) = self.entry(ticket).map(|entry| entry.line.model.clone()) {
-            for (instance, of, tokens) in self.handed.pending(now) {
-                claims.add(instance, tokens, *of == model, true);
-            }
+    pub fn ahead_of_return(&mut self, now: Instant, ticket: Ticket, instance: InstanceId) -> Ahead {
+        let ahead = self.ahead(ticket, instance);
+        let Some(model) = self.entry(ticket).map(|entry| entry.model.clone()) else {
+            return ahead;
+        };
+        let handed = self.handed.pending(now, &model, instance);
+        Ahead {
+            all: ahead.all + handed.all,
+            same_model: ahead.same_model + handed.same_model,
         }
-        claims
     }
 
     /// Decides by a forecast whether a request waits, and when it is tried if it is a head; `None` if waiting is no use.
@@ -236,6 +250,7 @@ impl<T> Queue<T> {
                     return Judgement::Refused(Why::Full);
                 }
                 self.let_wait(ticket, now, offer);
+                self.put_off(ticket, now + offer.wait.max(BREATH));
                 self.deadlines.insert((deadline, ticket));
                 self.waiting += 1;
                 Judgement::Waits
@@ -261,7 +276,8 @@ impl<T> Queue<T> {
         }
         let waited = match entry.stage {
             Stage::Fresh => None,
-            Stage::Waiting(since, _) => {
+            Stage::Waiting(since, offer) => {
+                self.claims.remove(place, &entry.model, offer);
                 self.waiting -= 1;
                 self.deadlines.remove(&(entry.deadline, ticket));
                 Some(now.saturating_duration_since(since))
@@ -281,7 +297,7 @@ impl<T> Queue<T> {
         patience: Duration,
         offer: Option<Offer>,
     ) -> Option<(Taken<T>, Option<Duration>)> {
-        let model = self.entry(ticket)?.line.model.clone();
+        let model = self.entry(ticket)?.model.clone();
         let taken = self.take(now, ticket)?;
         let back = offer.map(|offer| self.handed.promise(now, model, patience, offer));
         Some((taken, back))
@@ -292,7 +308,7 @@ impl<T> Queue<T> {
         let mut models = BTreeMap::new();
         for entry in self.entries.values() {
             if let Stage::Waiting(since, _) = entry.stage {
-                let first = models.entry(entry.line.model.clone()).or_insert((0, since));
+                let first = models.entry(entry.model.clone()).or_insert((0, since));
                 first.0 += 1;
                 first.1 = since.min(first.1);
             }
@@ -311,19 +327,23 @@ impl<T> Queue<T> {
         self.entries.get(self.places.get(&ticket)?)
     }
 
-    fn entry_mut(&mut self, ticket: Ticket) -> Option<&mut Entry<T>> {
-        self.entries.get_mut(self.places.get(&ticket)?)
-    }
-
     fn is_fresh(&self, ticket: Ticket) -> bool {
         let entry = self.entry(ticket);
         entry.is_some_and(|entry| matches!(entry.stage, Stage::Fresh))
     }
 
     fn let_wait(&mut self, ticket: Ticket, since: Instant, offer: Offer) {
-        if let Some(entry) = self.entry_mut(ticket) {
-            entry.stage = Stage::Waiting(since, offer);
+        let Some(place) = self.places.get(&ticket).copied() else {
+            return;
+        };
+        let Some(entry) = self.entries.get_mut(&place) else {
+            return;
+        };
+        if let Stage::Waiting(_, before) = entry.stage {
+            self.claims.remove(place, &entry.model, before);
         }
+        self.claims.add(place, &entry.model, offer);
+        entry.stage = Stage::Waiting(since, offer);
     }
 
     /// Says whether it is a head that is to be tried now.
@@ -365,23 +385,6 @@ impl<T> Queue<T> {
         for line in self.lines.values_mut() {
             if line.places.first().is_some_and(|head| head > place) {
                 line.due = line.due.min(now);
-            }
-        }
-    }
-
-    fn claims_before(&self, ticket: Ticket, with_own_line: bool, claims: &mut Claims) {
-        let Some(place) = self.places.get(&ticket) else {
-            return;
-        };
-        let Some(own) = self.entries.get(place).map(|entry| &entry.line) else {
-            return;
-        };
-        for older in self.entries.range(..*place).map(|(_, entry)| entry) {
-            if let Stage::Waiting(_, offer) = older.stage
-                && (with_own_line || older.line != *own)
-            {
-                let is_same_model = older.line.model == own.model;
-                claims.add(offer.instance, offer.tokens, is_same_model, offer.is_of_all);
             }
         }
     }

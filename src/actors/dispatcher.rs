@@ -1,39 +1,36 @@
 //! The dispatcher: serves the requests that ask for a lease, one after the other, in the order of the queue.
 //!
-//! One task decides about all of them, so a strategy always sees what it has given away before, and nobody is overtaken.
-//! A request that no instance takes waits in `queue`, or learns when to come again. The task sleeps until the next
-//! moment that the queue names, or until the bell rings; it holds neither quota nor health, which are the instances'.
+//! While nobody waits a request is served where it comes in. Else, and if no instance takes it, it stands in `queue`, or
+//! learns when to come again; one task tries those who wait. It sleeps until the next moment that the queue names, or
+//! until the bell rings. Every decision is made in one go, so a strategy always sees what was given away before, and
+//! nobody is overtaken. Quota and health are the instances'.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 use super::bell::Bell;
 use super::lease::Lease;
 use super::member::{Member, eligible};
-use super::messages::{Acquire, Fit, Outcome, Unavailable, Want};
+use super::messages::{Acquire, Fit, Unavailable, Want};
 use super::queue_view::WaitingFor;
 use super::refusal::Refusal;
+use super::reply::{Answer, Reply};
 use crate::config::QueueConfig;
 use crate::correction::Basis;
 use crate::domain::{Deployment, InstanceId, InstanceName, ModelKey};
 use crate::metrics::{QueueMetrics, Queued};
-use crate::queue::{Claims, Job, Judgement, Newcomer, Offer, Queue, Ticket, Why};
+use crate::queue::{Ahead, Job, Judgement, Newcomer, Offer, Queue, Ticket, Why};
 use crate::routing::{Candidate, Router};
-
-/// How often a request is tried again at once because an instance has room after all.
-const TRIES: usize = 3;
-
-type Answer = Result<Lease, Unavailable>;
 
 /// A request as it stands in the queue.
 struct Asking {
     want: Rc<Want>,
-    tried: Rc<[InstanceId]>,
+    /// The instances that may serve it.
+    field: Rc<[InstanceId]>,
     patience: Duration,
     answer: oneshot::Sender<Answer>,
 }
@@ -48,6 +45,14 @@ struct Forecasts {
 }
 
 impl Forecasts {
+    fn none() -> Self {
+        Self {
+            refusals: Vec::new(),
+            offer: None,
+            later: None,
+        }
+    }
+
     fn add(&mut self, instance: InstanceId, fit: Fit) {
         let offer = |wait: Duration| Offer {
             instance,
@@ -98,37 +103,65 @@ impl Dispatcher {
         }
     }
 
-    /// Lets a request in; the answer comes when it is served or sent away.
-    pub(super) fn join(&self, asked: Acquire) -> Result<oneshot::Receiver<Answer>, Unavailable> {
+    /// Serves a request at once if nobody waits and an instance takes it, else lets it in; then the answer comes when it is
+    /// served or sent away.
+    pub(super) fn ask(&self, asked: Acquire) -> Reply {
+        let field = match eligible(&self.members, &asked.want, &asked.tried) {
+            Ok(field) => field,
+            Err(unavailable) => return Reply::Now(Err(unavailable)),
+        };
+        let is_alone = self.queue.borrow().is_empty();
+        if is_alone
+            && let Some(answer) = self.reserve(now(), &asked.want, &field, |_| Ahead::default())
+        {
+            return Reply::Now(answer);
+        }
+        let ticket = asked.ticket;
+        let receiver = self.join(asked, field);
+        if is_alone {
+            // All that could be tried was.
+            self.place(ticket);
+        }
+        self.bell.wake();
+        Reply::Later(Box::pin(async {
+            // Dropped unanswered: the request has left, or the actors are being stopped.
+            receiver.await.unwrap_or(Err(Unavailable::Exhausted))
+        }))
+    }
+
+    fn join(&self, asked: Acquire, field: Vec<InstanceId>) -> oneshot::Receiver<Answer> {
         let Acquire {
-            want, tried, turn, ..
+            want,
+            tried,
+            turn,
+            ticket,
         } = asked;
-        let members = eligible(&self.members, &want, &tried)?;
         let newcomer = Newcomer {
-            ticket: asked.ticket,
+            ticket,
             since: turn.since,
             patience: turn.patience,
             model: want.model.clone(),
-            spelled: spelled(&members, &want),
-            tried: tried.clone(),
+            spelled: spelled(self.members_of(&field), &want),
+            tried,
         };
         let (answer, receiver) = oneshot::channel();
         let asking = Asking {
             want: want.into(),
-            tried: tried.into(),
+            field: field.into(),
             patience: turn.patience,
             answer,
         };
         self.queue.borrow_mut().join(now(), newcomer, asking);
         self.changed();
-        self.bell.wake();
-        Ok(receiver)
+        receiver
     }
 
     /// Gives up the place of a request that nobody waits for any more.
     pub(super) fn leave(&self, ticket: Ticket) {
-        let taken = self.queue.borrow_mut().take(now(), ticket);
-        if let Some(waited) = taken.and_then(|taken| taken.waited) {
+        let Some(taken) = self.queue.borrow_mut().take(now(), ticket) else {
+            return;
+        };
+        if let Some(waited) = taken.waited {
             self.metrics.ended(Queued::Left, waited);
         }
         self.changed();
@@ -150,9 +183,8 @@ impl Dispatcher {
     pub(super) fn waiting_for(&self) -> Vec<WaitingFor> {
         let queue = self.queue.borrow();
         let mut counts: HashMap<(InstanceName, Deployment), usize> = HashMap::new();
-        for Asking { want, tried, .. } in queue.waiting_loads() {
-            let left = self.members.iter().filter(|one| !tried.contains(&one.id));
-            for config in left.map(|member| &member.config) {
+        for Asking { want, field, .. } in queue.waiting_loads() {
+            for config in self.members_of(field).map(|member| &member.config) {
                 let limit = config.tpm_for(&want.model, &want.name);
                 let deployment = want.deployment_at(config);
                 let deployment = deployment.filter(|_| want.certain() <= limit);
@@ -174,9 +206,9 @@ impl Dispatcher {
         loop {
             let job = self.queue.borrow_mut().next(now());
             match job {
-                Some(Job::Try(ticket)) => self.attempt(ticket).await,
-                Some(Job::Judge(ticket)) => self.place(ticket).await,
-                Some(Job::Expire(ticket)) => self.turn_away(ticket).await,
+                Some(Job::Try(ticket)) => self.attempt(ticket),
+                Some(Job::Judge(ticket)) => self.place(ticket),
+                Some(Job::Expire(ticket)) => self.turn_away(ticket),
                 None if self.bell.take_capacity() => self.queue.borrow_mut().stir(now()),
                 None => self.rest().await,
             }
@@ -197,40 +229,36 @@ impl Dispatcher {
     }
 
     /// Asks the instances for a lease.
-    async fn attempt(&self, ticket: Ticket) {
-        for _ in 0..TRIES {
-            let claims = self.queue.borrow().claims(ticket);
-            let Some((want, tried)) = self.asking(ticket) else {
-                return;
-            };
-            match self.reserve(&want, &tried, &claims).await {
-                Some(Ok(lease)) => return self.deliver(ticket, lease),
-                Some(Err(unavailable)) => return self.answer(ticket, Err(unavailable)),
-                None => {}
-            }
-            let offer = self.offer(ticket).await;
-            if offer.is_none_or(|offer| !offer.wait.is_zero()) {
-                return self.judge(ticket, offer).await;
-            }
-            // Something was settled between the two questions.
+    fn attempt(&self, ticket: Ticket) {
+        let Some((want, field)) = self.asking(ticket) else {
+            return;
+        };
+        let ahead = |instance| self.queue.borrow().ahead(ticket, instance);
+        match self.reserve(now(), &want, &field, ahead) {
+            Some(Ok(lease)) => self.deliver(ticket, lease),
+            Some(Err(unavailable)) => self.answer(ticket, Err(unavailable)),
+            None => self.place(ticket),
         }
-        self.place(ticket).await;
     }
 
     /// Returns a lease, or why asking on is useless; `None` if no instance takes it now.
-    async fn reserve(&self, want: &Want, tried: &[InstanceId], claims: &Claims) -> Option<Answer> {
-        let members = match eligible(&self.members, want, tried) {
-            Ok(members) => members,
-            Err(unavailable) => return Some(Err(unavailable)),
-        };
-        let mut candidates: Vec<Candidate> = members.iter().map(|m| m.candidate()).collect();
+    fn reserve(
+        &self,
+        now: Instant,
+        want: &Want,
+        field: &[InstanceId],
+        ahead: impl Fn(InstanceId) -> Ahead,
+    ) -> Option<Answer> {
+        let candidates = self.members_of(field).map(Member::candidate);
+        let mut candidates: Vec<Candidate> = candidates.collect();
+        let mut router = self.router.borrow_mut();
         loop {
-            let picked = self.router.borrow_mut().pick(&candidates)?;
-            let member = members.iter().find(|member| member.id == picked)?;
-            match member.reserve(want, claims.at(picked)).await {
+            let picked = router.pick(&candidates)?;
+            let member = self.members.get(picked.0)?;
+            match member.reserve(now, want, ahead(picked)) {
                 Ok(lease) => return Some(Ok(lease)),
                 Err(refusal) => {
-                    self.router.borrow_mut().retract(&candidates, picked);
+                    router.retract(&candidates, picked);
                     if refusal == Refusal::Uncertain {
                         return Some(Err(Unavailable::Uncertain));
                     }
@@ -241,8 +269,13 @@ impl Dispatcher {
     }
 
     /// Decides whether a request that cannot be served now may wait.
-    async fn judge(&self, ticket: Ticket, offer: Option<Offer>) {
-        let judgement = self.queue.borrow_mut().judge(now(), ticket, offer);
+    fn place(&self, ticket: Ticket) {
+        let now = now();
+        let ahead = |instance| self.queue.borrow().ahead(ticket, instance);
+        let Some(Forecasts { offer, .. }) = self.forecasts(now, ticket, ahead) else {
+            return;
+        };
+        let judgement = self.queue.borrow_mut().judge(now, ticket, offer);
         let why = match judgement {
             Judgement::Waits if self.is_estimate(ticket) => {
                 // Its place depends on how large it really is. It comes back with that, to the place of its arrival.
@@ -255,54 +288,43 @@ impl Dispatcher {
         if why != Why::InVain && self.may_wait(ticket) {
             self.metrics.refused(why == Why::Full);
         }
-        self.turn_away(ticket).await;
+        self.turn_away(ticket);
     }
 
-    /// Decides about a request that stands behind others.
-    async fn place(&self, ticket: Ticket) {
-        let offer = self.offer(ticket).await;
-        self.judge(ticket, offer).await;
-    }
-
-    /// Returns which instance could serve a request soonest, after those who wait for longer.
-    async fn offer(&self, ticket: Ticket) -> Option<Offer> {
-        let ahead = self.queue.borrow().ahead(ticket);
-        self.forecasts(ticket, ahead).await?.offer
-    }
-
-    /// Asks all instances that may serve a request when they could; `None` if it has left meanwhile.
-    async fn forecasts(&self, ticket: Ticket, ahead: Claims) -> Option<Forecasts> {
-        let (want, tried) = self.asking(ticket)?;
-        let members = eligible(&self.members, &want, &tried).unwrap_or_default();
-        let asked = members
-            .iter()
-            .map(|member| member.forecast(&want, ahead.at(member.id)));
-        let fits = join_all(asked).await;
-        let mut forecasts = Forecasts {
-            refusals: Vec::new(),
-            offer: None,
-            later: None,
-        };
-        for (member, fit) in members.iter().zip(fits) {
+    /// Asks all instances that may serve a request when they could; `None` if it has left.
+    fn forecasts(
+        &self,
+        now: Instant,
+        ticket: Ticket,
+        ahead: impl Fn(InstanceId) -> Ahead,
+    ) -> Option<Forecasts> {
+        let (want, field) = self.asking(ticket)?;
+        let mut forecasts = Forecasts::none();
+        for member in self.members_of(&field) {
+            let fit = member.forecast(now, &want, ahead(member.id));
             forecasts.add(member.id, fit);
         }
         Some(forecasts)
     }
 
     /// Sends a request away, to come again when there is room after all who were sent away before.
-    async fn turn_away(&self, ticket: Ticket) {
-        let ahead = self.queue.borrow_mut().ahead_of_return(now(), ticket);
-        let Some(Forecasts {
-            refusals, later, ..
-        }) = self.forecasts(ticket, ahead).await
-        else {
+    fn turn_away(&self, ticket: Ticket) {
+        let now = now();
+        let ahead = |instance| {
+            let mut queue = self.queue.borrow_mut();
+            queue.ahead_of_return(now, ticket, instance)
+        };
+        let Some(forecasts) = self.forecasts(now, ticket, ahead) else {
             return;
         };
+        let Forecasts {
+            refusals, later, ..
+        } = forecasts;
         let mut queue = self.queue.borrow_mut();
         let Some(patience) = queue.get(ticket).map(|asking| asking.patience) else {
             return;
         };
-        let Some((taken, again_in)) = queue.turn_away(now(), ticket, patience, later) else {
+        let Some((taken, again_in)) = queue.turn_away(now, ticket, patience, later) else {
             return;
         };
         drop(queue);
@@ -318,19 +340,14 @@ impl Dispatcher {
     fn deliver(&self, ticket: Ticket, lease: Lease) {
         let taken = self.queue.borrow_mut().take(now(), ticket);
         self.changed();
-        let undelivered = match taken {
-            Some(taken) => {
-                if let Some(waited) = taken.waited {
-                    self.metrics.ended(Queued::Served, waited);
-                }
-                taken.load.answer.send(Ok(lease)).err().and_then(Result::ok)
-            }
-            None => Some(lease),
+        let Some(taken) = taken else {
+            return;
         };
-        if let Some(lease) = undelivered {
-            // It left while the instance was being asked; nothing was sent.
-            lease.settle(Outcome::Withdrawn);
+        if let Some(waited) = taken.waited {
+            self.metrics.ended(Queued::Served, waited);
         }
+        // Nobody listens any more if the actors are being stopped; then the lease gives itself back.
+        let _ = taken.load.answer.send(Ok(lease));
     }
 
     /// Ends a request's stay with an answer that is no lease and no matter of capacity.
@@ -345,7 +362,11 @@ impl Dispatcher {
     fn asking(&self, ticket: Ticket) -> Option<(Rc<Want>, Rc<[InstanceId]>)> {
         let queue = self.queue.borrow();
         let asking = queue.get(ticket)?;
-        Some((asking.want.clone(), asking.tried.clone()))
+        Some((asking.want.clone(), asking.field.clone()))
+    }
+
+    fn members_of<'a>(&'a self, field: &'a [InstanceId]) -> impl Iterator<Item = &'a Member> {
+        field.iter().filter_map(|id| self.members.get(id.0))
     }
 
     fn may_wait(&self, ticket: Ticket) -> bool {
@@ -368,9 +389,9 @@ impl Dispatcher {
 
 /// Returns the client's spelling of the model where some instance takes it for the deployment's name: two spellings may
 /// be two deployments. Azure does not tell their case apart.
-fn spelled(members: &[&Member], want: &Want) -> Option<String> {
-    let is_name = |member: &&Member| !member.config.model_map.contains_key(&want.model);
-    let is_used = !want.is_errand && members.iter().any(is_name);
+fn spelled<'a>(mut members: impl Iterator<Item = &'a Member>, want: &Want) -> Option<String> {
+    let is_name = |member: &Member| !member.config.model_map.contains_key(&want.model);
+    let is_used = !want.is_errand && members.any(is_name);
     is_used.then(|| want.name.as_str().to_ascii_lowercase())
 }
 

@@ -1,19 +1,17 @@
 //! One Azure resource: the owner of its quota, its health and its errors.
 //!
-//! A thin shell: handlers read the clock once and leave the decisions to `quota`, `health`, `correction` and
-//! `output_average`. Nothing else changes that state, so concurrent requests can never be admitted past a limit.
+//! A thin shell: it leaves the decisions to `quota`, `health`, `correction` and `output_average`. Nothing else changes that
+//! state, so concurrent requests can never be admitted past a limit. What comes by message is the `mailbox`'s, the actor;
+//! the Registry, on the same thread, calls.
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::prelude::*;
-
-use super::MAILBOX;
 use super::bell::Bell;
 use super::gauge::Gauge;
-use super::lease::{Lease, Reservation, Shared};
-use super::messages::{Confirm, Describe, InstanceView, Outcome, Output, Reserve, Settle, Want};
+use super::lease::{Reservation, Shared};
+use super::messages::{Confirm, Outcome, Output, Want};
 use super::refusal::Refusal;
 use super::shared::Windows;
 use crate::config::InstanceConfig;
@@ -26,17 +24,14 @@ use crate::quota::{Hold, Lack, Need, Quota, Said};
 use crate::store::Store;
 
 mod adopt;
-
 mod forecast;
-
+mod mailbox;
 mod shown;
 
-/// How often the gauge follows the windows when nothing happens: at a bucket's width it would be work for nothing.
-const REFRESH: Duration = Duration::from_millis(500);
+pub use mailbox::Instance;
 
-/// The actor of one Azure resource.
-pub struct Instance {
-    id: InstanceId,
+/// What is known of one Azure resource.
+pub(super) struct State {
     config: Arc<InstanceConfig>,
     gauge: Arc<Gauge>,
     bell: Rc<Bell>,
@@ -52,8 +47,8 @@ pub struct Instance {
 /// When to ask again if only the doubt about estimates stands in the way: such requests settle within seconds.
 const DOUBT: Duration = Duration::from_secs(1);
 
-impl Instance {
-    /// Prepares the actor; `gauge` is what it publishes, `bell` is rung when it may take more, `store` is what it shares
+impl State {
+    /// Begins with nothing known; `gauge` is what it publishes, `bell` is rung when it may take more, `store` is what it shares
     /// with other replicas.
     pub(super) fn new(
         id: InstanceId,
@@ -63,7 +58,6 @@ impl Instance {
         store: Option<Store>,
     ) -> Self {
         Self {
-            id,
             quota: Quota::new(config.max_tpm, config.max_rpm, now()),
             shared: store.map(|store| Windows::new(store, id, &config)),
             config,
@@ -98,8 +92,13 @@ impl Instance {
         }
     }
 
-    fn reserve(&mut self, now: Instant, msg: &Reserve) -> Result<Reservation, Refusal> {
-        let Reserve { want, ahead } = msg;
+    /// Takes what a request needs of quota, and the breaker's pass; `ahead` must be left to others.
+    pub(super) fn reserve(
+        &mut self,
+        now: Instant,
+        want: &Want,
+        ahead: Ahead,
+    ) -> Result<Reservation, Refusal> {
         let deployment = want.deployment_at(&self.config);
         let deployment = deployment.ok_or(Refusal::NotServed)?;
         let config = &self.config;
@@ -116,7 +115,7 @@ impl Instance {
             tokens,
             exposure: at_most.less(expected_prompt),
             charge: want.charge,
-            ahead: *ahead,
+            ahead,
         };
         let shared = match &self.shared {
             Some(windows) => windows.fit(want, need, &deployment)?,
@@ -126,11 +125,14 @@ impl Instance {
         self.in_flight += 1;
         self.last_used = Some(now);
         self.gauge.admitted(now);
+        let pass = self.health.admit(now);
+        self.publish_for(now, &deployment);
+        self.publish(now);
         Ok(Reservation {
             hold,
             model: want.model.clone(),
             deployment,
-            pass: self.health.admit(now),
+            pass,
             prompt: want.prompt,
             basis: want.basis,
             expected_prompt,
@@ -173,7 +175,8 @@ impl Instance {
         self.quota.fits_in(now, deployment, least) == Some(Duration::ZERO)
     }
 
-    fn settle(&mut self, now: Instant, mut reservation: Reservation, outcome: Outcome) {
+    /// Notes what became of a reservation.
+    pub(super) fn settle(&mut self, now: Instant, mut reservation: Reservation, outcome: Outcome) {
         let before = self.status(now);
         let was_probe = reservation.hold.is_probe() || reservation.pass.is_probe();
         self.in_flight = self.in_flight.saturating_sub(1);
@@ -200,6 +203,26 @@ impl Instance {
             self.tell(now, &reservation, was_probe, &outcome);
         }
         self.report_change(before, self.status(now));
+        self.publish_for(now, &reservation.deployment);
+        self.publish(now);
+        self.bell.capacity();
+    }
+
+    /// Notes that a good answer has begun.
+    fn confirm(&mut self, now: Instant, msg: Confirm) {
+        let before = self.status(now);
+        self.health.answered(msg.pass, &msg.deployment);
+        let (at, said) = msg
+            .head
+            .map_or((now, Said::default()), |head| (head.at, head.said));
+        self.quota.heard(at, &msg.deployment, &msg.hold, said);
+        if msg.hold.is_probe() || msg.pass.is_probe() {
+            self.tell_end(&msg.deployment);
+        }
+        self.publish_for(now, &msg.deployment);
+        self.publish(now);
+        self.report_change(before, self.status(now));
+        self.bell.capacity();
     }
 
     fn learn(&mut self, reservation: &Reservation, outcome: &Outcome) {
@@ -269,72 +292,4 @@ impl Instance {
 
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
-}
-
-impl Actor for Instance {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(MAILBOX);
-        ctx.run_interval(REFRESH, |instance, _| instance.refresh(now()));
-    }
-}
-
-impl Handler<Reserve> for Instance {
-    type Result = Result<Lease, Refusal>;
-
-    fn handle(&mut self, msg: Reserve, ctx: &mut Self::Context) -> Self::Result {
-        let now = now();
-        let reservation = self.reserve(now, &msg)?;
-        self.publish_for(now, &reservation.deployment);
-        self.publish(now);
-        Ok(Lease::new(
-            self.id,
-            self.config.clone(),
-            ctx.address(),
-            reservation,
-        ))
-    }
-}
-
-impl Handler<Settle> for Instance {
-    type Result = ();
-
-    fn handle(&mut self, msg: Settle, _: &mut Self::Context) {
-        let now = now();
-        let deployment = msg.reservation.deployment.clone();
-        self.settle(now, msg.reservation, msg.outcome);
-        self.publish_for(now, &deployment);
-        self.publish(now);
-        self.bell.capacity();
-    }
-}
-
-impl Handler<Confirm> for Instance {
-    type Result = ();
-
-    fn handle(&mut self, msg: Confirm, _: &mut Self::Context) {
-        let now = now();
-        let before = self.status(now);
-        self.health.answered(msg.pass, &msg.deployment);
-        let (at, said) = msg
-            .head
-            .map_or((now, Said::default()), |head| (head.at, head.said));
-        self.quota.heard(at, &msg.deployment, &msg.hold, said);
-        if msg.hold.is_probe() || msg.pass.is_probe() {
-            self.tell_end(&msg.deployment);
-        }
-        self.publish_for(now, &msg.deployment);
-        self.publish(now);
-        self.report_change(before, self.status(now));
-        self.bell.capacity();
-    }
-}
-
-impl Handler<Describe> for Instance {
-    type Result = InstanceView;
-
-    fn handle(&mut self, _: Describe, _: &mut Self::Context) -> Self::Result {
-        self.view(now())
-    }
 }

@@ -196,6 +196,11 @@ impl Lease {
         self.send(outcome);
     }
 
+    /// Takes the reservation out, which whoever has it is to settle.
+    pub(super) fn into_reservation(mut self) -> Option<Reservation> {
+        self.open.take()
+    }
+
     fn send(&mut self, outcome: Outcome) {
         if let Some(reservation) = self.open.take() {
             self.to.do_send(Settle {

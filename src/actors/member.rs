@@ -1,60 +1,77 @@
-//! An instance as the Registry knows it: its configuration, its gauge and its address.
+//! An instance as the Registry knows it: its configuration, its gauge, its address, and its state, which is on the same
+//! thread. So asking it is a call: nobody comes between the question and the answer.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use actix::prelude::*;
 
+use super::bell::Bell;
 use super::gauge::Gauge;
-use super::instance::Instance;
+use super::instance::{Instance, State};
 use super::lease::Lease;
-use super::messages::{Fit, Forecast, Reserve, Unavailable, Want};
+use super::messages::{Fit, Outcome, Unavailable, Want};
 use super::refusal::Refusal;
 use crate::config::InstanceConfig;
 use crate::correction::Basis;
 use crate::domain::{InstanceId, Tokens};
 use crate::queue::Ahead;
 use crate::routing::Candidate;
-
-/// Far longer than an instance on the same thread can take to answer.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+use crate::store::Store;
 
 pub(super) struct Member {
     pub(super) id: InstanceId,
     pub(super) config: Arc<InstanceConfig>,
     pub(super) gauge: Arc<Gauge>,
     pub(super) addr: Addr<Instance>,
+    state: Rc<RefCell<State>>,
 }
 
 impl Member {
+    /// Starts the instance.
+    pub(super) fn start(
+        id: InstanceId,
+        config: &Arc<InstanceConfig>,
+        bell: Rc<Bell>,
+        store: Option<Store>,
+    ) -> Self {
+        let now = tokio::time::Instant::now().into_std();
+        let gauge = Arc::new(Gauge::new(config.max_tpm, now));
+        let state = State::new(id, config.clone(), gauge.clone(), bell, store);
+        let state = Rc::new(RefCell::new(state));
+        Self {
+            id,
+            config: config.clone(),
+            gauge,
+            addr: Instance::new(state.clone()).start(),
+            state,
+        }
+    }
+
     /// Asks it to reserve what others do not have first.
-    pub(super) async fn reserve(&self, want: &Want, ahead: Ahead) -> Result<Lease, Refusal> {
-        let reserve = Reserve {
-            want: want.clone(),
-            ahead,
-        };
-        let answer = self.addr.send(reserve).timeout(PATIENCE).await;
-        answer.unwrap_or_else(|error| Err(self.gone(error)))
+    pub(super) fn reserve(
+        &self,
+        now: Instant,
+        want: &Want,
+        ahead: Ahead,
+    ) -> Result<Lease, Refusal> {
+        let reservation = self.state.borrow_mut().reserve(now, want, ahead)?;
+        let (config, addr) = (self.config.clone(), self.addr.clone());
+        Ok(Lease::new(self.id, config, addr, reservation))
     }
 
     /// Asks it when it could serve a request, after others.
-    pub(super) async fn forecast(&self, want: &Want, ahead: Ahead) -> Fit {
-        let forecast = Forecast {
-            want: want.clone(),
-            ahead,
-        };
-        let answer = self.addr.send(forecast).timeout(PATIENCE).await;
-        answer.unwrap_or_else(|error| Fit {
-            tokens: Tokens::ZERO,
-            is_of_all: false,
-            refusal: Some(self.gone(error)),
-        })
+    pub(super) fn forecast(&self, now: Instant, want: &Want, ahead: Ahead) -> Fit {
+        self.state.borrow_mut().forecast(now, want, ahead)
     }
 
-    fn gone(&self, error: MailboxError) -> Refusal {
-        let instance = self.config.name.as_str();
-        log::error!(instance, error:%; "instance actor does not answer");
-        Refusal::Gone
+    /// Ends one of its leases.
+    pub(super) fn settle(&self, now: Instant, lease: Lease, outcome: Outcome) {
+        if let Some(reservation) = lease.into_reservation() {
+            self.state.borrow_mut().settle(now, reservation, outcome);
+        }
     }
 
     pub(super) fn candidate(&self) -> Candidate {
@@ -69,19 +86,29 @@ impl Member {
 }
 
 /// Returns the instances that may be asked, or why none of them can ever serve this request.
-pub(super) fn eligible<'a>(
-    members: &'a [Member],
+pub(super) fn eligible(
+    members: &[Member],
     want: &Want,
     tried: &[InstanceId],
-) -> Result<Vec<&'a Member>, Unavailable> {
-    let serves = |member: &&Member| want.deployment_at(&member.config).is_some();
-    let serving: Vec<&Member> = members.iter().filter(serves).collect();
-    let limit = |member: &&Member| member.config.tpm_for(&want.model, &want.name);
-    let Some(roomiest) = serving.iter().copied().max_by_key(limit) else {
+) -> Result<Vec<InstanceId>, Unavailable> {
+    let mut left = Vec::with_capacity(members.len());
+    let mut roomiest: Option<(Tokens, &Member)> = None;
+    for member in members {
+        if !want.is_served_at(&member.config) {
+            continue;
+        }
+        let limit = member.config.tpm_for(&want.model, &want.name);
+        if roomiest.is_none_or(|(largest, _)| limit > largest) {
+            roomiest = Some((limit, member));
+        }
+        if !tried.contains(&member.id) {
+            left.push(member.id);
+        }
+    }
+    let Some((largest, roomiest)) = roomiest else {
         return Err(Unavailable::NotServed);
     };
     let tokens = want.certain();
-    let largest = limit(&roomiest);
     if tokens > largest && want.basis == Basis::Estimated {
         // Only its count may refuse it for good.
         return Err(Unavailable::Uncertain);
@@ -96,8 +123,6 @@ pub(super) fn eligible<'a>(
                 .to_owned(),
         });
     }
-    let is_left = |member: &&Member| !tried.contains(&member.id);
-    let left: Vec<&Member> = serving.into_iter().filter(is_left).collect();
     if left.is_empty() {
         return Err(Unavailable::Exhausted);
     }

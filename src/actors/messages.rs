@@ -12,7 +12,7 @@ use crate::correction::{Basis, Correction};
 use crate::domain::{Deployment, InstanceId, InstanceName, ModelKey, ModelName, Tokens};
 use crate::health::{Pass, Reason, Status};
 use crate::output_average::ExpectedOutput;
-use crate::queue::{Ahead, Ticket};
+use crate::queue::Ticket;
 use crate::quota::{End, Hold, LaneView, Limit, Said};
 
 /// What a request needs from an instance.
@@ -48,6 +48,11 @@ impl Want {
     /// Returns the tokens that must fit whatever is learned.
     pub(super) fn certain(&self) -> Tokens {
         self.prompt + self.output.certain()
+    }
+
+    /// Says whether there is such a deployment.
+    pub(super) fn is_served_at(&self, config: &InstanceConfig) -> bool {
+        self.is_errand || config.can_serve(&self.model, &self.name)
     }
 }
 
@@ -136,28 +141,8 @@ pub enum Unavailable {
     Exhausted,
 }
 
-/// Asks one instance to reserve tokens; from the Registry only.
-#[derive(Message, Debug)]
-#[rtype(result = "Result<Lease, Refusal>")]
-pub struct Reserve {
-    /// What is needed.
-    pub want: Want,
-    /// What must be left to others who wait for longer.
-    pub ahead: Ahead,
-}
-
-/// Asks one instance when it could serve a request; from the Registry only. Nothing is reserved.
-#[derive(Message, Debug)]
-#[rtype(result = "Fit")]
-pub struct Forecast {
-    /// What is needed.
-    pub want: Want,
-    /// What others are to have before.
-    pub ahead: Ahead,
-}
-
 /// When an instance can serve a request.
-#[derive(Clone, Copy, Debug, MessageResponse)]
+#[derive(Clone, Copy, Debug)]
 pub struct Fit {
     /// What the request would reserve.
     pub tokens: Tokens,

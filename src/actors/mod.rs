@@ -1,15 +1,15 @@
 //! The state that requests share: one `Registry`, one `Instance` per Azure resource, and the `Lease` between them.
 //!
 //! ```text
-//! Outbox --Settlements, Acquire--> Registry --Settle, Reserve--> Instance    one cross-thread round trip a request
-//! Outbox <------------------------ Lease -----------------------/
+//! Outbox --Settlements, Acquire--> Registry == calls ==> the Instances' state    one cross-thread round trip a request
+//! Outbox <----- Lease or why not --/
 //! Lease --Settle (do_send, from Drop)----> Instance    a request that ended without saying how
 //! Lease --Confirm (do_send, probes only)-> Instance    a probe was answered, others may come
 //! Outbox --Confirm (streams)-------------> Instance    what the head of an answer said, with the next settlements
 //! ```
 //!
-//! All actors share one arbiter, so asking an instance costs about a microsecond and its answer is never stale; that is
-//! why the Registry keeps no copy of their state and instances report nothing to it. Bytes never enter a mailbox.
+//! All actors share one arbiter, so asking an instance is a call and its answer is never stale; that is why the Registry
+//! keeps no copy of their state and instances report nothing to it. Bytes never enter a mailbox.
 
 mod askers;
 mod bell;
@@ -23,6 +23,7 @@ mod outbox;
 mod queue_view;
 mod refusal;
 mod registry;
+mod reply;
 mod shared;
 
 pub use gauge::Gauge;

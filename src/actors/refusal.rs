@@ -18,8 +18,6 @@ pub enum Refusal {
     Uncertain,
     /// No deployment of its own serves the model.
     NotServed,
-    /// The instance does not answer; a fault of this program.
-    Gone,
 }
 
 impl Refusal {
@@ -28,7 +26,7 @@ impl Refusal {
         match self {
             Self::Closed(closed) => Some(closed.wait),
             Self::Full(wait) => wait,
-            Self::Uncertain | Self::NotServed | Self::Gone => None,
+            Self::Uncertain | Self::NotServed => None,
         }
     }
 
@@ -36,9 +34,7 @@ impl Refusal {
     pub(super) fn again_in(self) -> Option<Duration> {
         match self {
             Self::Closed(closed) if closed.reason == Reason::Missing => None,
-            Self::Closed(_) | Self::Full(_) | Self::Uncertain | Self::NotServed | Self::Gone => {
-                self.wait()
-            }
+            Self::Closed(_) | Self::Full(_) | Self::Uncertain | Self::NotServed => self.wait(),
         }
     }
 
@@ -46,9 +42,7 @@ impl Refusal {
     pub(super) fn worth_waiting(self) -> Option<Duration> {
         match self {
             Self::Closed(closed) if closed.reason == Reason::TooLargeNow => None,
-            Self::Closed(_) | Self::Full(_) | Self::Uncertain | Self::NotServed | Self::Gone => {
-                self.again_in()
-            }
+            Self::Closed(_) | Self::Full(_) | Self::Uncertain | Self::NotServed => self.again_in(),
         }
     }
 }

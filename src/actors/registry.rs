@@ -1,32 +1,37 @@
 //! The Registry: answers who serves a request, under the configured strategy.
 //!
 //! It filters the instances (serves the model, not tried yet), lets the strategy pick, and asks the pick to reserve; a
-//! refusal takes the pick back and the next is asked. Requests are served one after the other by the `dispatcher`, which
-//! also lets them wait. Quota and health are the instances' own, the Registry holds none.
+//! refusal takes the pick back and the next is asked. That is the `dispatcher`'s, which also lets requests wait. Quota and
+//! health are the instances' own.
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use actix_rt::task::JoinHandle;
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use super::MAILBOX;
 use super::askers::Askers;
 use super::bell::Bell;
 use super::dispatcher::Dispatcher;
 use super::gauge::Gauge;
-use super::instance::Instance;
-use super::lease::Lease;
-use super::member::{Member, PATIENCE};
-use super::messages::{Acquire, Describe, InstanceView, Leave, Settlements, Snapshot, Unavailable};
+use super::member::Member;
+use super::messages::{Acquire, Describe, InstanceView, Leave, Settlements, Snapshot};
+use super::outbox::Settlement;
 use super::queue_view::{QueueView, Waiting, WaitingModel};
+use super::reply::Reply;
 use super::shared::{self, Adopt, DescribeSharing};
 use crate::config::{InstanceConfig, QueueConfig, Sharing};
 use crate::domain::{InstanceId, StrategyKind};
 use crate::metrics::QueueMetrics;
 use crate::routing::Router;
 use crate::store::{News, Store};
+
+/// Far longer than an instance on the same thread can take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How the Registry works.
 pub struct Setup {
@@ -66,21 +71,7 @@ impl Registry {
         let mut members = Vec::with_capacity(instances.len());
         for (position, config) in instances.iter().enumerate() {
             let id = InstanceId(position);
-            let now = tokio::time::Instant::now().into_std();
-            let gauge = Arc::new(Gauge::new(config.max_tpm, now));
-            let instance = Instance::new(
-                id,
-                config.clone(),
-                gauge.clone(),
-                bell.clone(),
-                store.clone(),
-            );
-            members.push(Member {
-                id,
-                addr: instance.start(),
-                config: config.clone(),
-                gauge,
-            });
+            members.push(Member::start(id, config, bell.clone(), store.clone()));
         }
         let gauges = members.iter().map(|member| member.gauge.clone()).collect();
         let members: Rc<[Member]> = members.into();
@@ -135,30 +126,26 @@ impl Handler<Settlements> for Registry {
     type Result = ();
 
     fn handle(&mut self, msg: Settlements, _: &mut Self::Context) {
-        for settlement in msg.0 {
-            settlement.lease.settle(settlement.outcome);
+        let now = Instant::now().into_std();
+        for Settlement { lease, outcome } in msg.0 {
+            if let Some(member) = self.members.get(lease.id().0) {
+                member.settle(now, lease, outcome);
+            }
         }
     }
 }
 
 impl Handler<Acquire> for Registry {
-    type Result = ResponseFuture<Result<Lease, Unavailable>>;
+    type Result = Reply;
 
     fn handle(&mut self, msg: Acquire, _: &mut Self::Context) -> Self::Result {
-        if let Some(store) = self.store.clone() {
-            // Entered here, so that a `Leave` close behind finds it.
-            let asker = self.askers.enter(msg.ticket);
-            let dispatcher = Rc::downgrade(&self.dispatcher);
-            let answer = shared::acquire(store, dispatcher, asker, msg);
-            // Likewise a task of its own.
-            let task = actix_rt::spawn(answer);
-            return Box::pin(async move { task.await.unwrap_or(Err(Unavailable::Exhausted)) });
-        }
-        let joined = self.dispatcher.join(msg);
-        Box::pin(async move {
-            // Dropped unanswered: the request has left, or the actors are being stopped.
-            joined?.await.unwrap_or(Err(Unavailable::Exhausted))
-        })
+        let Some(store) = self.store.clone() else {
+            return self.dispatcher.ask(msg);
+        };
+        // Entered here, so that a `Leave` close behind finds it.
+        let asker = self.askers.enter(msg.ticket);
+        let dispatcher = Rc::downgrade(&self.dispatcher);
+        Reply::Later(Box::pin(shared::acquire(store, dispatcher, asker, msg)))
     }
 }
 

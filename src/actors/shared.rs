@@ -89,10 +89,9 @@ pub(super) async fn acquire(
         };
         let mut asked = asked.clone();
         asked.turn.patience = deadline.saturating_duration_since(Instant::now());
-        let joined = dispatcher.join(asked)?;
+        let reply = dispatcher.ask(asked);
         drop(dispatcher);
-        // Dropped unanswered: the request has left, or the actors are being stopped.
-        let mut lease = joined.await.unwrap_or(Err(Unavailable::Exhausted))?;
+        let mut lease = reply.answer().await?;
         let Some(parts) = lease.asks().map(<[Part]>::to_vec) else {
             return Ok(lease);
         };

@@ -211,17 +211,14 @@ impl InstanceConfig {
     /// `None` if the instance does not serve it, or if the name is not mapped and could not be one of a deployment
     /// (letters, digits, `-`, `_`, `.`): it is a client's text, and must not reach a path or a gateway behind it.
     pub fn deployment(&self, key: &ModelKey, model: &ModelName) -> Option<Deployment> {
-        if !self.serves(key) {
-            return None;
-        }
-        if let Some(mapped) = self.model_map.get(key) {
-            return Some(mapped.clone());
-        }
-        let name = model.as_str();
-        let is_legal =
-            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        let is_path = matches!(name, "" | "." | "..");
-        (name.bytes().all(is_legal) && !is_path).then(|| Deployment::new(name))
+        let mapped = || self.model_map.get(key).cloned();
+        let can_serve = self.can_serve(key, model);
+        can_serve.then(|| mapped().unwrap_or_else(|| Deployment::new(model.as_str())))
+    }
+
+    /// Says whether there is such a deployment.
+    pub fn can_serve(&self, key: &ModelKey, model: &ModelName) -> bool {
+        self.serves(key) && (self.model_map.contains_key(key) || is_deployment(model.as_str()))
     }
 
     /// Says whether a deployment is the one that serves a model here. Azure does not tell the case of names apart.
@@ -264,6 +261,12 @@ impl InstanceConfig {
         let own = deployment.and_then(|deployment| self.tpm_of(&deployment));
         own.map_or(self.max_tpm, |own| own.min(self.max_tpm))
     }
+}
+
+fn is_deployment(name: &str) -> bool {
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let is_path = matches!(name, "" | "." | "..");
+    name.bytes().all(is_legal) && !is_path
 }
 
 /// The API version of an instance, which decides the form of its URLs.

@@ -24,7 +24,9 @@ pub(super) struct Field {
     is_known: bool,
     /// Those that do not know all fields are asked, and nobody was told yet.
     has_relented: bool,
-    closed: Vec<InstanceId>,
+    /// They do not have the endpoint.
+    lacking: Vec<InstanceId>,
+    tried: Vec<InstanceId>,
     /// They do not know all fields of the body, as others do.
     spared: Vec<InstanceId>,
     /// Left out while the resource that made what the job is about has not said that it does not know it.
@@ -34,7 +36,7 @@ pub(super) struct Field {
 impl Field {
     /// Finds who may be asked, or the reason why nobody can.
     pub(super) fn of(shared: &Shared, job: Job<'_>) -> Result<Self, ApiError> {
-        let mut closed = Vec::new();
+        let mut lacking = Vec::new();
         let mut too_old = Vec::new();
         let mut able = Vec::new();
         let mut spared = Vec::new();
@@ -45,7 +47,7 @@ impl Field {
                 Job::Errand(_) => true,
             };
             if !job.is_known_to(&config.api_version) {
-                closed.push(id);
+                lacking.push(id);
                 too_old.extend(serves.then_some(config.as_ref()));
             } else if serves {
                 able.push(id);
@@ -67,7 +69,8 @@ impl Field {
             is_known: false,
             has_relented,
             elsewhere: elsewhere(shared, job, &able),
-            closed,
+            lacking,
+            tried: Vec::new(),
             spared,
         })
     }
@@ -133,12 +136,18 @@ impl Field {
 
     /// Returns the instances that are not to be asked now.
     pub(super) fn left_out(&self) -> Vec<InstanceId> {
-        [&*self.closed, &*self.spared, &*self.elsewhere].concat()
+        [
+            &*self.lacking,
+            &*self.tried,
+            &*self.spared,
+            &*self.elsewhere,
+        ]
+        .concat()
     }
 
     /// Notes that an instance is being tried.
     pub(super) fn tried(&mut self, id: InstanceId) {
-        self.closed.push(id);
+        self.tried.push(id);
     }
 
     /// Takes in the others: the maker was not who it was thought to be, or has forgotten.
@@ -153,7 +162,7 @@ fn is_final(refusal: Refusal) -> bool {
         Refusal::Closed(closed) => closed.reason == health::Reason::Missing,
         Refusal::Full(wait) => wait.is_none(),
         Refusal::NotServed => true,
-        Refusal::Uncertain | Refusal::Gone => false,
+        Refusal::Uncertain => false,
     }
 }
 

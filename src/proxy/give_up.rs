@@ -198,7 +198,6 @@ fn describe(refusal: Refusal) -> &'static str {
         Refusal::Full(_) => "out of tokens",
         Refusal::Uncertain => "in doubt about its size",
         Refusal::NotServed => "not serving it",
-        Refusal::Gone => "not responding",
     }
 }
 

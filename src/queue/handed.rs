@@ -2,11 +2,12 @@
 //!
 //! Until that moment their tokens count before those of others who are sent away, so that each is sent to a moment of its
 //! own and a herd of clients does not come back at once. Nothing is held back for them: who is here goes first.
+//! Names come from clients: of each instance only so many are told apart, the promises to others are kept in its sum.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use super::Offer;
+use super::{Ahead, Offer};
 use crate::domain::{InstanceId, ModelKey, Tokens};
 
 /// Moments closer together than this are kept as one.
@@ -18,11 +19,61 @@ const FARTHEST: Duration = Duration::from_secs(60);
 /// Shortest time after which a client is asked back.
 const SOONEST: Duration = Duration::from_millis(100);
 
-/// Promises that are pending, summed up by instance, model and moment.
+/// Models of an instance that are told apart.
+const MOST_MODELS: usize = 64;
+
+/// Promises that are pending.
 #[derive(Debug)]
 pub(super) struct Handed {
     start: Instant,
-    pending: HashMap<(InstanceId, ModelKey), BTreeMap<u128, Tokens>>,
+    pending: HashMap<InstanceId, Promised>,
+}
+
+/// The promises of one instance.
+#[derive(Debug, Default)]
+struct Promised {
+    all: Moments,
+    of: HashMap<ModelKey, Moments>,
+}
+
+/// Tokens by the moment, counted in steps, when whoever was promised them comes again.
+#[derive(Debug, Default)]
+struct Moments {
+    tokens: BTreeMap<u128, Tokens>,
+    sum: Tokens,
+}
+
+impl Moments {
+    fn add(&mut self, moment: u128, tokens: Tokens) {
+        let one = self.tokens.entry(moment).or_default();
+        *one = *one + tokens;
+        self.sum = self.sum + tokens;
+    }
+
+    /// Forgets what has passed, and returns the rest.
+    fn pending(&mut self, passed: u128) -> Tokens {
+        while let Some(first) = self.tokens.first_entry()
+            && *first.key() <= passed
+        {
+            let gone = first.remove();
+            self.sum = self.sum.less(gone);
+        }
+        self.sum
+    }
+}
+
+impl Promised {
+    /// Returns the promises to a model, if it is told apart or can be.
+    fn to(&mut self, model: ModelKey, passed: u128) -> Option<&mut Moments> {
+        if self.of.len() >= MOST_MODELS && !self.of.contains_key(&model) {
+            self.of.retain(|_, moments| {
+                moments.pending(passed);
+                !moments.tokens.is_empty()
+            });
+        }
+        let is_known = self.of.len() < MOST_MODELS || self.of.contains_key(&model);
+        is_known.then(|| self.of.entry(model).or_default())
+    }
 }
 
 impl Handed {
@@ -41,46 +92,96 @@ impl Handed {
         patience: Duration,
         offer: Offer,
     ) -> Duration {
-        let key = (offer.instance, model);
         let back = match offer.wait > patience {
             true => offer.wait - patience,
             // There was no place, though it would not have been long.
             false => offer.wait / 2,
         }
         .max(SOONEST);
-        let is_by_others = self.pending.contains_key(&key);
+        let (passed, moment) = (self.step(now), self.step(now + back));
+        let promised = self.pending.entry(offer.instance).or_default();
         if back > FARTHEST {
+            promised.all.pending(passed);
+            let is_by_others = !promised.all.tokens.is_empty();
             return if is_by_others { FARTHEST } else { back };
         }
-        let moment = self.step(now + back);
-        let moments = self.pending.entry(key).or_default();
-        let sum = moments.entry(moment).or_default();
-        *sum = *sum + offer.tokens;
+        promised.all.add(moment, offer.tokens);
+        if let Some(of_model) = promised.to(model, passed) {
+            of_model.add(moment, offer.tokens);
+        }
         back
     }
 
-    /// Returns the promises of which the time has not come: the instance, the model, the tokens.
+    /// Returns the promises of an instance of which the time has not come.
     pub(super) fn pending(
         &mut self,
         now: Instant,
-    ) -> impl Iterator<Item = (InstanceId, &ModelKey, Tokens)> {
+        model: &ModelKey,
+        instance: InstanceId,
+    ) -> Ahead {
         let passed = self.step(now);
-        self.pending.retain(|_, moments| {
-            while let Some(first) = moments.first_entry()
-                && *first.key() <= passed
-            {
-                first.remove();
-            }
-            !moments.is_empty()
-        });
-        self.pending.iter().map(|((instance, model), moments)| {
-            let sum = moments.values().fold(Tokens::ZERO, |sum, one| sum + *one);
-            (*instance, model, sum)
-        })
+        let Some(promised) = self.pending.get_mut(&instance) else {
+            return Ahead::default();
+        };
+        let of_model = promised.of.get_mut(model);
+        Ahead {
+            all: promised.all.pending(passed),
+            same_model: of_model.map_or(Tokens::ZERO, |moments| moments.pending(passed)),
+        }
     }
 
     fn step(&self, at: Instant) -> u128 {
         let since = at.saturating_duration_since(self.start);
         since.as_millis() / STEP.as_millis()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: InstanceId = InstanceId(0);
+
+    fn promise(handed: &mut Handed, now: Instant, model: &str) -> Duration {
+        let offer = Offer {
+            instance: A,
+            tokens: Tokens(10),
+            wait: Duration::from_secs(30),
+            is_of_all: true,
+        };
+        handed.promise(now, ModelKey::of(model), Duration::ZERO, offer)
+    }
+
+    #[test]
+    fn a_flood_of_names_takes_no_more_memory_and_is_counted_all_the_same() {
+        let now = tokio::time::Instant::now().into_std();
+        let mut handed = Handed::new(now);
+
+        for number in 0..10_000 {
+            promise(&mut handed, now, &format!("name{number}"));
+        }
+
+        let promised = &handed.pending[&A];
+        assert_eq!(promised.of.len(), MOST_MODELS);
+        assert_eq!(promised.all.tokens.len(), 1);
+        let of_new = handed.pending(now, &ModelKey::of("new"), A);
+        assert_eq!(of_new.all, Tokens(100_000));
+        assert_eq!(of_new.same_model, Tokens::ZERO);
+    }
+
+    #[test]
+    fn names_of_which_the_promises_have_passed_make_room_for_others() {
+        let now = tokio::time::Instant::now().into_std();
+        let mut handed = Handed::new(now);
+        for number in 0..MOST_MODELS {
+            promise(&mut handed, now, &format!("name{number}"));
+        }
+
+        let later = now + Duration::from_secs(31);
+        promise(&mut handed, later, "new");
+
+        let of_new = handed.pending(later, &ModelKey::of("new"), A);
+        assert_eq!((of_new.all, of_new.same_model), (Tokens(10), Tokens(10)));
+        assert_eq!(handed.pending[&A].of.len(), 1);
     }
 }

@@ -113,17 +113,14 @@ fn lines_of_other_models_are_tried_by_age_and_leave_the_older_what_they_wait_for
     queue.stir(later);
 
     assert_eq!(queue.next(later), Some(Job::Try(Ticket(1))));
-    let older = queue.claims(Ticket(1));
-    assert_eq!(
-        (older.at(A), older.at(B)),
-        (Ahead::default(), Ahead::default())
-    );
-    let claims = queue.claims(Ticket(2));
-    assert_eq!(claims.at(A).all, Tokens(700));
-    assert_eq!(claims.at(A).same_model, Tokens::ZERO);
-    assert_eq!(claims.at(B), Ahead::default());
+    for instance in [A, B] {
+        assert_eq!(queue.ahead(Ticket(1), instance), Ahead::default());
+    }
+    let ahead = queue.ahead(Ticket(2), A);
+    assert_eq!((ahead.all, ahead.same_model), (Tokens(700), Tokens::ZERO));
+    assert_eq!(queue.ahead(Ticket(2), B), Ahead::default());
     queue.take(later, Ticket(1));
-    assert_eq!(queue.claims(Ticket(2)).at(A), Ahead::default());
+    assert_eq!(queue.ahead(Ticket(2), A), Ahead::default());
 }
 
 #[test]
@@ -137,7 +134,7 @@ fn those_who_failed_elsewhere_do_not_hold_up_the_others() {
     queue.join(now, newcomer(2, now, 15, "m"), ());
 
     assert_eq!(queue.next(now), Some(Job::Try(Ticket(2))));
-    assert_eq!(queue.claims(Ticket(2)).at(B).same_model, Tokens(50));
+    assert_eq!(queue.ahead(Ticket(2), B).same_model, Tokens(50));
 }
 
 #[test]
@@ -196,8 +193,8 @@ fn who_waits_for_a_deployment_keeps_nothing_from_other_models() {
     queue.join(later, newcomer(2, later, 15, "o"), ());
     queue.join(later, newcomer(3, later, 15, "m"), ());
 
-    assert_eq!(queue.claims(Ticket(2)).at(A), Ahead::default());
-    let same = queue.ahead(Ticket(3)).at(A);
+    assert_eq!(queue.ahead(Ticket(2), A), Ahead::default());
+    let same = queue.ahead(Ticket(3), A);
     assert_eq!(same.of_instance(), Tokens(700));
 }
 
@@ -230,6 +227,37 @@ fn spellings_that_name_deployments_stand_in_lines_of_their_own() {
     queue.join(now, spelled, ());
 
     assert_eq!(queue.next(now), Some(Job::Try(Ticket(2))));
+}
+
+#[test]
+fn names_beyond_the_lines_share_one_and_go_by_age() {
+    let now = start();
+    let mut queue = Queue::new(10_000, now);
+    let names = || (0..1_000).map(|number| (number, format!("name{number}")));
+    for (number, name) in names() {
+        let since = now + Duration::from_micros(number);
+        let ticket = Ticket(number);
+        queue.join(now, newcomer(number, since, 15, &name), ());
+        queue.judge(now, ticket, offer(A, 10, 5));
+    }
+    while let Some(Job::Try(ticket) | Job::Judge(ticket)) = queue.next(now) {
+        queue.judge(now, ticket, offer(A, 10, 5));
+    }
+    assert_eq!(queue.lines.len(), MOST_LINES + 1);
+
+    let later = now + secs(5);
+    let again = newcomer(5_000, later, 15, "name999");
+    queue.take(later, Ticket(0)).unwrap();
+    queue.join(later, again, ());
+    let mut served = Vec::new();
+    while let Some(Job::Try(ticket) | Job::Judge(ticket)) = queue.next(later) {
+        queue.take(later, ticket).unwrap();
+        served.push(ticket.0);
+    }
+
+    let all: Vec<u64> = (1..1_000).chain([5_000]).collect();
+    assert_eq!(served, all);
+    assert!(queue.lines.is_empty() && queue.places.is_empty());
 }
 
 #[test]
@@ -277,17 +305,14 @@ fn whoever_is_sent_away_counts_until_it_is_expected_back() {
     assert_eq!(again_in, Some(secs(7)));
     queue.join(now, newcomer(2, now, 0, "m"), ());
     assert_eq!(
-        queue.ahead_of_return(now, Ticket(2)).at(A).same_model,
+        queue.ahead_of_return(now, Ticket(2), A).same_model,
         Tokens(300)
     );
-    assert_eq!(queue.ahead(Ticket(2)).at(A), Ahead::default());
+    assert_eq!(queue.ahead(Ticket(2), A), Ahead::default());
     let then = now + Duration::from_millis(6_800);
+    assert_eq!(queue.ahead_of_return(then, Ticket(2), A).all, Tokens(300));
     assert_eq!(
-        queue.ahead_of_return(then, Ticket(2)).at(A).all,
-        Tokens(300)
-    );
-    assert_eq!(
-        queue.ahead_of_return(now + secs(7), Ticket(2)).at(A),
+        queue.ahead_of_return(now + secs(7), Ticket(2), A),
         Ahead::default()
     );
 }

@@ -5,18 +5,15 @@
 
 use std::time::Instant;
 
-use actix::prelude::*;
-
-use super::{Instance, now};
+use super::State;
 use crate::actors::lease::Reservation;
 use crate::actors::messages::Outcome;
-use crate::actors::shared::Adopt;
 use crate::domain::{Deployment, Tokens};
 use crate::health::{Reason, UNAUTHORIZED, capacity_rest};
 use crate::quota::{Limit, throttle_rest};
 use crate::store::{About, Cooldown, News};
 
-impl Instance {
+impl State {
     /// Tells the other replicas what an outcome, which has been noted, means for them.
     pub(super) fn tell(
         &self,
@@ -74,7 +71,17 @@ impl Instance {
         windows.end(&About::Missing(deployment.clone()));
     }
 
-    fn adopt(&mut self, now: Instant, news: News) {
+    /// Notes what other replicas have found out.
+    pub(super) fn adopt(&mut self, now: Instant, all: Vec<News>) {
+        let before = self.status(now);
+        for news in all {
+            self.note_news(now, news);
+        }
+        self.refresh(now);
+        self.report_change(before, self.status(now));
+    }
+
+    fn note_news(&mut self, now: Instant, news: News) {
         match news {
             News::Began(Cooldown { about, from, wait }) => match about {
                 About::Throttled(deployment, limit) => {
@@ -98,19 +105,5 @@ impl Instance {
                 About::NoCapacity(_) => {}
             },
         }
-    }
-}
-
-impl Handler<Adopt> for Instance {
-    type Result = ();
-
-    fn handle(&mut self, msg: Adopt, _: &mut Self::Context) {
-        let now = now();
-        let before = self.status(now);
-        for news in msg.0 {
-            self.adopt(now, news);
-        }
-        self.refresh(now);
-        self.report_change(before, self.status(now));
     }
 }

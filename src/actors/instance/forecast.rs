@@ -2,19 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use actix::prelude::*;
-
-use super::{DOUBT, Instance, now};
+use super::{DOUBT, State};
 use crate::actors::Refusal;
-use crate::actors::messages::{Fit, Forecast};
+use crate::actors::messages::{Fit, Want};
 use crate::domain::Tokens;
 use crate::health::Closed;
+use crate::queue::Ahead;
 use crate::quota::Need;
 
-impl Instance {
+impl State {
     /// Says when a request could be served if others had theirs before.
-    fn forecast(&mut self, now: Instant, msg: &Forecast) -> Fit {
-        let Forecast { want, ahead } = msg;
+    pub(in crate::actors) fn forecast(&mut self, now: Instant, want: &Want, ahead: Ahead) -> Fit {
         let Some(deployment) = want.deployment_at(&self.config) else {
             return Fit {
                 tokens: Tokens::ZERO,
@@ -33,7 +31,7 @@ impl Instance {
             tokens,
             exposure: at_most.less(expected_prompt),
             charge: want.charge,
-            ahead: *ahead,
+            ahead,
         };
         let is_of_all = self.quota.lacks_own(now, need);
         let broken = self.health.check(now, &deployment, tokens).err();
@@ -61,13 +59,5 @@ impl Instance {
             is_of_all,
             refusal,
         }
-    }
-}
-
-impl Handler<Forecast> for Instance {
-    type Result = Fit;
-
-    fn handle(&mut self, msg: Forecast, _: &mut Self::Context) -> Self::Result {
-        self.forecast(now(), &msg)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Instance;
+use super::State;
 use crate::actors::messages::{DeploymentView, InstanceView};
 use crate::domain::{Deployment, Tokens};
 use crate::quota::LaneView;
@@ -16,7 +16,7 @@ const SMALLEST: Tokens = Tokens::ZERO;
 /// What the status shows is about every size.
 const LARGEST: Tokens = Tokens(u64::MAX);
 
-impl Instance {
+impl State {
     /// Publishes what is free for a deployment: nothing while it is parked.
     pub(super) fn publish_for(&mut self, now: Instant, deployment: &Deployment) {
         let free = self.free_for(now, deployment);

@@ -75,9 +75,24 @@ struct Came {
     upstream_per_thousand: f64,
     /// How long each served request waited in its last call.
     waits: Vec<Duration>,
+    /// When each request that got a lease had come, and when it got the first one.
+    leased: Vec<(Instant, Instant)>,
 }
 
 impl Came {
+    /// Requests that got their first lease after one that had come later.
+    fn overtaken(&self) -> usize {
+        let mut in_order = self.leased.clone();
+        in_order.sort();
+        let mut soonest_of_later = None;
+        let mut overtaken = 0;
+        for (_, leased) in in_order.into_iter().rev() {
+            overtaken += usize::from(soonest_of_later.is_some_and(|soonest| leased > soonest));
+            soonest_of_later = soonest_of_later.into_iter().chain([leased]).min();
+        }
+        overtaken
+    }
+
     fn wait(&self, percent: usize) -> Duration {
         part(&self.waits, percent)
     }
@@ -127,6 +142,7 @@ struct World {
     outbox: Rc<Outbox>,
     azure: [RefCell<Azure>; 3],
     waits: RefCell<Vec<Duration>>,
+    leased: RefCell<Vec<(Instant, Instant)>>,
     refused: RefCell<usize>,
     run: Run,
 }
@@ -174,6 +190,10 @@ impl World {
                 Err(Unavailable::Busy { again_in, .. }) => return Err(again_in),
                 Err(_) => return Err(last),
             };
+            if tried.is_empty() {
+                let now = tokio::time::Instant::now().into_std();
+                self.leased.borrow_mut().push((turn.since, now));
+            }
             tried.push(lease.id());
             match self.send(lease, size).await {
                 Ok(()) => return Ok(waited),
@@ -235,6 +255,7 @@ async fn play(run: Run) -> Came {
         outbox: Outbox::new(registry),
         azure: Default::default(),
         waits: RefCell::default(),
+        leased: RefCell::default(),
         refused: RefCell::default(),
         run,
     });
@@ -279,6 +300,7 @@ async fn play(run: Run) -> Came {
         of,
         upstream_per_thousand: 1e3 * sum(|a| a.refused) as f64 / sum(|a| a.asked) as f64,
         waits,
+        leased: world.leased.take(),
     }
 }
 
@@ -301,6 +323,7 @@ async fn at_nine_tenths_of_the_quota_no_client_is_refused() {
     .await;
 
     assert_eq!(came.refused, 0, "of {}", came.of);
+    assert_eq!(came.overtaken(), 0);
     assert!(came.upstream_per_thousand < 2.0, "{came:?}");
 }
 
@@ -318,6 +341,7 @@ async fn under_overload_nearly_all_quota_is_used_and_waiting_is_fair() {
         assert!(came.upstream_per_thousand < 5.0, "{came:?}");
         assert!(came.wait(95) < Duration::from_secs(17), "{came:?}");
         assert!(came.unfairness() < 2.0, "{}", came.unfairness());
+        assert_eq!(came.overtaken(), 0);
     }
 }
 
