@@ -4,6 +4,8 @@
 //! not need without copying it. Usage that is missing, null or without a token count is `None`, never zero: it means
 //! that nobody said what was used. Splitting streams into events is left to `sse`.
 
+use std::sync::LazyLock;
+
 use memchr::memmem;
 use serde::Deserialize;
 
@@ -11,6 +13,10 @@ use crate::domain::Tokens;
 
 /// More matches than this in one tail come from a hostile answer, not from usage.
 const TAIL_CANDIDATES: usize = 8;
+
+/// Preparing a search costs about as much as searching the end of an answer.
+static KEY: LazyLock<memmem::FinderRev<'static>> =
+    LazyLock::new(|| memmem::FinderRev::new(b"\"usage\""));
 
 /// What an answer says it used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +51,7 @@ pub fn from_json(answer: &[u8]) -> Option<Usage> {
 /// For answers too long to keep: embeddings put `usage` last, the Responses API near the end. The tail may begin
 /// anywhere, even inside a character. Text of the model cannot be mistaken for it, since its quotes are escaped.
 pub fn from_tail(tail: &[u8]) -> Option<Usage> {
-    let finder = memmem::FinderRev::new(b"\"usage\"");
-    let places = finder.rfind_iter(tail).take(TAIL_CANDIDATES);
+    let places = KEY.rfind_iter(tail).take(TAIL_CANDIDATES);
     for place in places {
         let (before, key) = tail.split_at_checked(place)?;
         if before.ends_with(b"\\") {

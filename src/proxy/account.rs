@@ -3,6 +3,7 @@
 //! The account travels with the request, from the handler into the body of the answer. Whoever drops it before closing
 //! it stands for a client that left, or for a panic: the lease is settled as abandoned and the request counted as 499.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,8 @@ const USAGE_TAIL: usize = 1024;
 pub(super) struct Account {
     shared: Arc<Shared>,
     outbox: Rc<Outbox>,
-    request_id: String,
+    /// Made only where it is needed.
+    own_id: OnceCell<String>,
     upstream_id: Option<String>,
     label: &'static str,
     model: ModelName,
@@ -56,8 +58,8 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Opens the account of a request that has just come.
-    pub(super) fn open(shared: Arc<Shared>, outbox: Rc<Outbox>, job: Job<'_>) -> Self {
+    /// Opens the account of a request that has just come. It is boxed, since it passes through many hands.
+    pub(super) fn open(shared: Arc<Shared>, outbox: Rc<Outbox>, job: Job<'_>) -> Box<Self> {
         shared.metrics.began();
         let (label, client) = match job {
             Job::Call(call) => (call.ask.endpoint.path(), call.client.clone()),
@@ -67,10 +69,10 @@ impl Account {
             Job::Call(call) => Some(call),
             Job::Errand(_) => None,
         };
-        Self {
+        Box::new(Self {
             shared,
             outbox,
-            request_id: new_request_id(),
+            own_id: OnceCell::new(),
             upstream_id: None,
             label,
             key: call.map_or_else(|| ModelKey::of(""), |call| call.key.clone()),
@@ -93,7 +95,7 @@ impl Account {
             reserved: Tokens::ZERO,
             used: Tokens::ZERO,
             is_closed: false,
-        }
+        })
     }
 
     /// Returns when the request came.
@@ -108,7 +110,8 @@ impl Account {
 
     /// Returns the id that the client sees and the log names: the instance's if it gave one, else our own.
     pub(super) fn request_id(&self) -> &str {
-        self.upstream_id.as_deref().unwrap_or(&self.request_id)
+        let upstream_id = self.upstream_id.as_deref();
+        upstream_id.unwrap_or_else(|| self.own_id.get_or_init(new_request_id))
     }
 
     /// Takes over the id that the instance gave, which Azure's support can look up.
@@ -307,12 +310,12 @@ impl Account {
     }
 
     /// Closes the account of an answered request.
-    pub(super) fn close(mut self, status: u16) {
+    pub(super) fn close(mut self: Box<Self>, status: u16) {
         self.finish(status);
     }
 
     /// Closes the account of a request that gets our own error, and returns the error.
-    pub(super) fn refuse(mut self, error: ApiError) -> ApiError {
+    pub(super) fn refuse(mut self: Box<Self>, error: ApiError) -> ApiError {
         self.upstream_id = None;
         let status = actix_web::ResponseError::status_code(&error).as_u16();
         let code = error.code().as_str();

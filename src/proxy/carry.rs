@@ -16,7 +16,7 @@ impl Proxy {
     /// Carries a job to one instance after the other.
     pub(super) async fn carry(
         &self,
-        mut account: Account,
+        mut account: Box<Account>,
         mut want: Want,
         job: Job<'_>,
     ) -> Result<HttpResponse, ApiError> {
@@ -43,12 +43,12 @@ impl Proxy {
                     match self.attempt(account, lease, job).await {
                         Step::Done(response) => return Ok(response),
                         Step::Next(open, outcome) => {
-                            account = *open;
+                            account = open;
                             field.came_to(&outcome);
                             past.add(outcome);
                         }
                         Step::Elsewhere(open, foreign, answer) => {
-                            account = *open;
+                            account = open;
                             field.widen();
                             past.add_foreign(foreign, answer);
                         }
@@ -79,7 +79,7 @@ impl Proxy {
 
     fn end(
         &self,
-        account: Account,
+        account: Box<Account>,
         job: Job<'_>,
         unavailable: Unavailable,
         past: Past,

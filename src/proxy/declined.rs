@@ -40,10 +40,13 @@ pub(super) struct Charge {
 
 impl Declined {
     /// Reads the rest of an error answer.
-    pub(super) async fn read(answer: Answer, idle: Duration) -> Result<Self, NoAnswer> {
+    pub(super) async fn read(
+        headers: HeaderMap,
+        answer: Answer,
+        idle: Duration,
+    ) -> Result<Self, NoAnswer> {
         let status = answer.status();
-        let headers = answer.headers().clone();
-        let body = relay::error_body(answer, idle).await?;
+        let body = relay::error_body(&headers, answer, idle).await?;
         Ok(Self {
             status,
             headers,

@@ -1,16 +1,18 @@
 //! How an attempt ends that brought an answer to show.
 
 use actix_http::StatusCode;
-use actix_web::{HttpResponse, HttpResponseBuilder};
+use actix_http::header::HeaderMap;
+use actix_web::HttpResponse;
+use actix_web::body::MessageBody;
 
 use super::account::Account;
 use super::relay::Begun;
 
 /// Hands a good answer to the client.
 pub(super) fn succeed(
-    mut account: Account,
+    mut account: Box<Account>,
     status: StatusCode,
-    mut response: HttpResponseBuilder,
+    headers: HeaderMap,
     begun: Begun,
 ) -> HttpResponse {
     account.begun(status);
@@ -18,15 +20,26 @@ pub(super) fn succeed(
         Begun::Whole(body) => {
             account.settle_answer(&body);
             account.close(status.as_u16());
-            response.body(body)
+            with_headers(status, headers, body)
         }
         Begun::Long(long) => {
             account.goes_on();
-            response.body(long.owed_by(account))
+            with_headers(status, headers, long.owed_by(account))
         }
         Begun::Events(events) => {
             account.goes_on();
-            response.body(events.owed_by(account))
+            with_headers(status, headers, events.owed_by(account))
         }
     }
+}
+
+/// Builds an answer with these headers, which are not copied.
+pub(super) fn with_headers(
+    status: StatusCode,
+    headers: HeaderMap,
+    body: impl MessageBody + 'static,
+) -> HttpResponse {
+    let mut response = HttpResponse::with_body(status, body);
+    *response.headers_mut() = headers;
+    response.map_into_boxed_body()
 }

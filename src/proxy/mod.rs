@@ -36,7 +36,7 @@ use std::time::{Duration, SystemTime};
 use actix::Addr;
 use actix_http::StatusCode;
 use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
-use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+use actix_web::{HttpResponse, ResponseError};
 use bytes::Bytes;
 use rustls::ClientConfig;
 use tokio::sync::Semaphore;
@@ -50,12 +50,12 @@ pub use self::outflow::Upload;
 
 use self::continued::with_history;
 use self::declined::Declined;
-use self::ending::succeed;
+use self::ending::{succeed, with_headers};
 use self::errand::{Errand, Job};
 use self::foreign::{Foreign, ties};
 use self::give_up::Last;
 use self::pool::Pool;
-use self::relay::{Broken, Sorting};
+use self::relay::{Broken, Form, Sorting};
 use self::silence::fail;
 use self::upstream::{NoAnswer, Target, Upstream};
 use crate::actors::{Gauge, Lease, Outbox, Registry, Unavailable};
@@ -181,7 +181,7 @@ impl Proxy {
         self.carry(account, errand.want(), job).await
     }
 
-    async fn attempt(&self, mut account: Account, lease: Lease, job: Job<'_>) -> Step {
+    async fn attempt(&self, mut account: Box<Account>, lease: Lease, job: Job<'_>) -> Step {
         let id = lease.id();
         let config = lease.instance().clone();
         let Some(target) = self.targets.get(id.0) else {
@@ -197,21 +197,23 @@ impl Proxy {
             Err(no_answer) => return fail(account, no_answer),
         };
         let status = answer.status();
+        let (headers, answer) = upstream::take_headers(answer);
         if !status.is_success() {
-            return match Declined::read(answer, self.shared.timeouts.idle).await {
+            return match Declined::read(headers, answer, self.shared.timeouts.idle).await {
                 Ok(declined) => self.declined(account, declined, id, job),
                 Err(no_answer) => fail(account, no_answer),
             };
         }
-        account.heard(quota_headers::said(answer.headers()));
+        account.heard(quota_headers::said(&headers));
         let sorting = self.sorting(job, adds_usage, sent_at);
-        let response = self.response(status, answer.headers(), id, &mut account);
-        match relay::begin(answer, sorting).await {
+        let form = Form::of(&headers);
+        let headers = self.headers(headers, id, &mut account);
+        match relay::begin(answer, form, sorting).await {
             Ok(begun) => {
                 if let Some(named) = ties(job).next() {
                     self.shared.makers.found(named, id);
                 }
-                Step::Done(succeed(account, status, response, begun))
+                Step::Done(succeed(account, status, headers, begun))
             }
             Err(Broken::Cut(no_answer)) => fail(account, no_answer),
             Err(Broken::Error(error)) => {
@@ -239,7 +241,7 @@ impl Proxy {
     /// Judges an answer that is no success: settles the lease, and relays it or moves on.
     fn declined(
         &self,
-        mut account: Account,
+        mut account: Box<Account>,
         declined: Declined,
         id: InstanceId,
         job: Job<'_>,
@@ -254,50 +256,46 @@ impl Proxy {
         if let Some(foreign) = foreign {
             account.settle_unknown();
             let last = declined.into_last(id, None);
-            return Step::Elsewhere(Box::new(account), foreign, last);
+            return Step::Elsewhere(account, foreign, last);
         }
         let Some(charge) = charge else {
             // Azure may charge the prompt of a refused request, and bills it when a filter refuses.
             account.settle_client_error(None);
             account.begun(declined.status);
-            let mut response = self.response(declined.status, &declined.headers, id, &mut account);
+            let headers = self.headers(declined.headers, id, &mut account);
             account.close(declined.status.as_u16());
-            return Step::Done(response.body(declined.body));
+            return Step::Done(with_headers(declined.status, headers, declined.body));
         };
         account.settle(charge.attempt, charge.outcome);
         let free_at = charge.rest.map(|rest| Instant::now() + rest);
-        Step::Next(Box::new(account), declined.into_last(id, free_at))
+        Step::Next(account, declined.into_last(id, free_at))
     }
 
-    /// Starts a response with the headers that every answer carries.
-    fn response(
+    /// Makes the headers of an instance's answer those of ours.
+    fn headers(
         &self,
-        status: StatusCode,
-        from: &HeaderMap,
+        mut headers: HeaderMap,
         instance: InstanceId,
         account: &mut Account,
-    ) -> HttpResponseBuilder {
-        let mut response = HttpResponse::build(status);
-        let listed = headers::connection_listed(from);
-        for (name, value) in from {
-            if headers::is_relayed_down(name) && !listed.contains(name) {
-                response.append_header((name.clone(), value.clone()));
-            }
-        }
-        match from.get(&X_REQUEST_ID).map(HeaderValue::to_str) {
+    ) -> HeaderMap {
+        let listed = headers::connection_listed(&headers);
+        headers.retain(|name, _| headers::is_relayed_down(name) && !listed.contains(name));
+        match headers.get(&X_REQUEST_ID).map(HeaderValue::to_str) {
             Some(Ok(id)) => account.known_as(id),
             Some(Err(_)) | None => {
-                response.insert_header((X_REQUEST_ID, account.request_id()));
+                if let Ok(id) = HeaderValue::from_str(account.request_id()) {
+                    headers.insert(X_REQUEST_ID, id);
+                }
             }
         }
         if let Some(target) = self.targets.get(instance.0) {
-            response.insert_header((X_PROXY_INSTANCE, target.name_value.clone()));
+            headers.insert(X_PROXY_INSTANCE, target.name_value.clone());
         }
-        response.insert_header((X_PROXY_ATTEMPTS, account.attempts()));
-        for header in self.pool_headers(account).into_iter().flatten() {
-            response.insert_header(header);
+        headers.insert(X_PROXY_ATTEMPTS, HeaderValue::from(account.attempts()));
+        for (name, value) in self.pool_headers(account).into_iter().flatten() {
+            headers.insert(name, value);
         }
-        response
+        headers
     }
 
     /// Returns what the pool has for the model asked for; a kept response has none.
@@ -312,7 +310,7 @@ impl Proxy {
 
     fn give_up(
         &self,
-        mut account: Account,
+        mut account: Box<Account>,
         subject: &ModelName,
         unavailable: Unavailable,
         last: Option<Last>,
@@ -326,18 +324,18 @@ impl Proxy {
                 instance,
                 free_at,
             }) => {
-                let mut response = self.response(status, &headers, instance, &mut account);
+                let mut headers = self.headers(headers, instance, &mut account);
                 if status == StatusCode::TOO_MANY_REQUESTS {
                     // The pool may be ready sooner than the instance that answered last.
                     let rest = free_at.map(|at| at.saturating_duration_since(Instant::now()));
                     let wait = soonest.into_iter().chain(rest).min();
                     for (name, value) in wait.map(crate::error::retry_headers).into_iter().flatten()
                     {
-                        response.insert_header((name, value));
+                        headers.insert(name, value);
                     }
                 }
                 account.close(status.as_u16());
-                Ok(response.body(body))
+                Ok(with_headers(status, headers, body))
             }
             Some(Last::Nothing(no_answer)) => {
                 let error = give_up::no_answer(&no_answer, account.attempts(), soonest);

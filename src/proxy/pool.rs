@@ -7,6 +7,10 @@ use actix_http::header::{HeaderName, HeaderValue};
 use super::Shared;
 use crate::domain::{ModelKey, ModelName, Tokens};
 
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit-tokens");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining-tokens");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset-tokens");
+
 /// What all instances that serve a model have together for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pool {
@@ -35,19 +39,12 @@ impl Pool {
 
     /// Returns the headers.
     pub(super) fn headers(&self) -> [(HeaderName, HeaderValue); 3] {
-        let header = HeaderName::from_static;
         let reset = HeaderValue::try_from(in_units(self.resets_in));
         [
+            (LIMIT, HeaderValue::from(self.limit.0)),
+            (REMAINING, HeaderValue::from(self.free.0)),
             (
-                header("x-ratelimit-limit-tokens"),
-                HeaderValue::from(self.limit.0),
-            ),
-            (
-                header("x-ratelimit-remaining-tokens"),
-                HeaderValue::from(self.free.0),
-            ),
-            (
-                header("x-ratelimit-reset-tokens"),
+                RESET,
                 // Digits and letters are always a value.
                 reset.unwrap_or(HeaderValue::from_static("0s")),
             ),

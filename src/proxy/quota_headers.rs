@@ -3,38 +3,43 @@
 //! Missing, negative and unreadable numbers mean that it is not known: the Responses API has answered `-1 / -1`. A limit
 //! of zero would be a deployment without quota, which does not answer; then what remains says nothing either.
 
-use actix_http::header::HeaderMap;
+use actix_http::header::{HeaderMap, HeaderName};
 
 use crate::domain::Tokens;
 use crate::quota::Said;
 
+// Parsed once: to look a header up by its text parses the text each time.
+const LIMIT_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-limit-tokens");
+const LIMIT_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
+const REMAINING_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-remaining-tokens");
+const REMAINING_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
+
 /// Reads the `x-ratelimit-*` headers of a good answer.
 pub(super) fn said(headers: &HeaderMap) -> Said {
-    let limit_tokens = limit(headers, "x-ratelimit-limit-tokens");
-    let limit_requests = limit(headers, "x-ratelimit-limit-requests");
+    let limit_tokens = limit(headers, &LIMIT_TOKENS);
+    let limit_requests = limit(headers, &LIMIT_REQUESTS);
     Said {
         remaining_tokens: limit_tokens
-            .and_then(|_| number(headers, "x-ratelimit-remaining-tokens"))
+            .and_then(|_| number(headers, &REMAINING_TOKENS))
             .map(Tokens),
         limit_tokens: limit_tokens.map(Tokens),
-        remaining_requests: limit_requests
-            .and_then(|_| number(headers, "x-ratelimit-remaining-requests")),
+        remaining_requests: limit_requests.and_then(|_| number(headers, &REMAINING_REQUESTS)),
         limit_requests,
     }
 }
 
-fn limit(headers: &HeaderMap, name: &str) -> Option<u64> {
+fn limit(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     number(headers, name).filter(|limit| *limit > 0)
 }
 
-fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_http::header::{HeaderName, HeaderValue};
+    use actix_http::header::HeaderValue;
 
     fn read(limit: &str, remaining: &str) -> (Option<u64>, Option<u64>) {
         let mut headers = HeaderMap::new();

@@ -80,6 +80,24 @@ impl Dialect {
     }
 }
 
+/// What the head of an answer says of its body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    is_event_stream: bool,
+    is_json: bool,
+    length: Option<u64>,
+}
+
+impl Form {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        Self {
+            is_event_stream: is_event_stream(headers),
+            is_json: is_json(headers),
+            length: content_length(headers),
+        }
+    }
+}
+
 /// An answer that can be shown.
 pub(super) enum Begun {
     /// A complete body.
@@ -99,31 +117,41 @@ pub(super) enum Broken {
 }
 
 /// Reads the beginning of a successful answer.
-pub(super) async fn begin(answer: Answer, sorting: Sorting) -> Result<Begun, Broken> {
-    if is_event_stream(answer.headers()) {
+pub(super) async fn begin(
+    mut answer: Answer,
+    form: Form,
+    sorting: Sorting,
+) -> Result<Begun, Broken> {
+    if form.is_event_stream {
         let events = Events::begin(answer, sorting).await?;
         return Ok(Begun::Events(Box::new(events)));
     }
-    let mut answer = answer;
-    let expected = content_length(answer.headers());
     let mut held = Held::default();
     let mut deadline = sorting.deadline;
     // Sound is played while it comes.
-    let most = if is_json(answer.headers()) { HELD } else { 1 };
+    let most = if form.is_json { HELD } else { 1 };
     while held.bytes < most {
         match next(&mut answer, deadline).await.map_err(Broken::Cut)? {
             Some(chunk) => held.push(chunk),
-            None => return whole(held, expected).map(Begun::Whole).map_err(Broken::Cut),
+            None => {
+                return whole(held, form.length)
+                    .map(Begun::Whole)
+                    .map_err(Broken::Cut);
+            }
         }
         deadline = Instant::now() + sorting.idle;
     }
-    let long = Long::new(answer, held.into_bytes(), expected, sorting.idle);
+    let long = Long::new(answer, held.into_bytes(), form.length, sorting.idle);
     Ok(Begun::Long(Box::new(long)))
 }
 
 /// Reads the body of an error answer.
-pub(super) async fn error_body(mut answer: Answer, idle: Duration) -> Result<Bytes, NoAnswer> {
-    let expected = content_length(answer.headers());
+pub(super) async fn error_body(
+    headers: &HeaderMap,
+    mut answer: Answer,
+    idle: Duration,
+) -> Result<Bytes, NoAnswer> {
+    let expected = content_length(headers);
     let mut held = Held::default();
     while held.bytes < LONGEST_ERROR {
         match next(&mut answer, Instant::now() + idle).await? {

@@ -12,7 +12,7 @@ use crate::error::{ApiError, Code};
 use crate::metrics::Attempt;
 
 /// Ends an attempt that brought nothing.
-pub(super) fn fail(mut account: Account, no_answer: NoAnswer) -> Step {
+pub(super) fn fail(mut account: Box<Account>, no_answer: NoAnswer) -> Step {
     let summary = no_answer.summary.clone();
     let (kind, outcome) = match no_answer.kind {
         // Over there it may still be running, and Azure keeps the charge.
@@ -35,11 +35,11 @@ pub(super) fn fail(mut account: Account, no_answer: NoAnswer) -> Step {
         }
     };
     account.settle(kind, outcome);
-    Step::Next(Box::new(account), Last::Nothing(no_answer))
+    Step::Next(account, Last::Nothing(no_answer))
 }
 
 /// Ends a request of which a part is lost: no other instance can have it either.
-fn unreadable(mut account: Account, summary: &str) -> Step {
+fn unreadable(mut account: Box<Account>, summary: &str) -> Step {
     log::error!(request_id = account.request_id(); "{summary}");
     let used = Some(Tokens::ZERO);
     account.settle(Attempt::Fault, Outcome::Abandoned { used });

@@ -161,6 +161,17 @@ pub(super) enum Place<'a> {
 /// An answer whose head has come.
 pub(super) type Answer = ClientResponse<BoxedPayloadStream>;
 
+/// Takes the headers out of an answer, which else keeps them for as long as its body lasts, and with them all that was
+/// read from the connection when they came.
+pub(super) fn take_headers(answer: Answer) -> (HeaderMap, Answer) {
+    let mut headers = HeaderMap::new();
+    let answer = answer.map_body(|head, body| {
+        headers = std::mem::take(&mut head.headers);
+        body
+    });
+    (headers, answer)
+}
+
 /// Why no answer has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failed {

@@ -36,7 +36,7 @@ pub(in crate::proxy) struct Events {
     ready: VecDeque<Bytes>,
     seen: Seen,
     silence: Silence,
-    account: Option<Account>,
+    account: Option<Box<Account>>,
     has_ended: bool,
     /// When the first content must have come, also if the events before it have been shown already.
     content_by: Instant,
@@ -84,7 +84,7 @@ impl Events {
     }
 
     /// Makes the body answerable for the account.
-    pub(in crate::proxy) fn owed_by(mut self, account: Account) -> Self {
+    pub(in crate::proxy) fn owed_by(mut self, account: Box<Account>) -> Self {
         self.account = Some(account);
         self.note_made();
         if self.has_ended {

@@ -27,7 +27,7 @@ pub(in crate::proxy) struct Long {
     passed: u64,
     expected: Option<u64>,
     silence: Silence,
-    account: Option<Account>,
+    account: Option<Box<Account>>,
     broken: Option<String>,
     told: bool,
 }
@@ -53,7 +53,7 @@ impl Long {
     }
 
     /// Makes the body answerable for the account.
-    pub(in crate::proxy) fn owed_by(mut self, account: Account) -> Self {
+    pub(in crate::proxy) fn owed_by(mut self, account: Box<Account>) -> Self {
         account.began_long(self.first.as_deref().unwrap_or_default());
         self.account = Some(account);
         self
