@@ -20,6 +20,7 @@ pub mod headers;
 mod makers;
 mod outflow;
 mod past;
+mod pieces;
 mod pool;
 mod quota_headers;
 mod relay;

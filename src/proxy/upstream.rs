@@ -18,6 +18,7 @@ use rustls::ClientConfig;
 
 use super::connector::{UpstreamConnector, is_stale};
 use super::outflow::{Outflow, Parcel};
+use super::pieces::Pieces;
 use crate::config::{ApiVersion, InstanceConfig, Timeouts};
 use crate::domain::{Deployment, Endpoint};
 
@@ -248,7 +249,7 @@ impl Upstream {
         loop {
             let request = self.request(target, &uri, &outgoing);
             let sent = match &outgoing.body {
-                Parcel::Bytes(bytes) => request.send_body(bytes.clone()),
+                Parcel::Bytes(bytes) => request.send_body(Pieces(bytes.clone())),
                 Parcel::Upload { content, edit } => {
                     request.send_body(Outflow::new(content, edit.as_ref()))
                 }
