@@ -11,6 +11,9 @@ use serde::Serializer;
 use serde::ser::SerializeMap;
 use serde_json::Value as Json;
 
+/// Bytes that the line of a request takes, and some to spare.
+const USUAL_LINE: usize = 384;
+
 /// Starts logging to standard error. A second call changes nothing.
 pub fn start(level: LevelFilter, json: bool) {
     let mut builder = env_logger::Builder::new();
@@ -28,21 +31,29 @@ pub fn start(level: LevelFilter, json: bool) {
 
 fn write_text(out: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
     let time = out.timestamp_millis();
-    write!(out, "{time} {:<5} {}", record.level(), record.args())?;
-    write_fields(out, record)?;
-    writeln!(out)
+    // Gathered here: a formatter takes each of some fifty pieces with more ado.
+    let mut line = Vec::with_capacity(USUAL_LINE);
+    write!(line, "{time} {:<5} {}", record.level(), record.args())?;
+    write_fields(&mut line, record)?;
+    line.push(b'\n');
+    out.write_all(&line)
 }
 
-/// Writes the key-values in the order in which they were given.
+/// Writes the key-values in the order in which they were given, past the machinery of `write!` where that can be: the
+/// line is the dearest thing about a small request that is ours.
 fn write_fields(out: &mut impl Write, record: &Record<'_>) -> std::io::Result<()> {
     struct Fields<'a, W>(&'a mut W);
 
     impl<'kvs, W: Write> VisitSource<'kvs> for Fields<'_, W> {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+            self.0.write_all(b" ")?;
+            self.0.write_all(key.as_str().as_bytes())?;
+            self.0.write_all(b"=")?;
             match value.to_borrowed_str() {
-                Some(text) if !is_plain(text) => write!(self.0, " {key}={text:?}")?,
-                Some(text) => write!(self.0, " {key}={text}")?,
-                None => write!(self.0, " {key}={}", to_json(&value))?,
+                Some(text) if is_plain(text) => self.0.write_all(text.as_bytes())?,
+                Some(text) => write!(self.0, "{text:?}")?,
+                None => serde_json::to_writer(&mut *self.0, &to_json(&value))
+                    .map_err(std::io::Error::from)?,
             }
             Ok(())
         }
