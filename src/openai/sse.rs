@@ -1,7 +1,7 @@
 //! Server-sent events as the inference endpoints stream them: where one ends, and the little that matters inside.
 //!
 //! Bytes are cut at event ends and never changed. A torn event at the end of a broken stream is therefore known to be
-//! torn. After the first content an event is only scanned for three needles; JSON is parsed where one is found.
+//! torn. After the first content an event is only scanned for a few needles; JSON is parsed where one is found.
 //! What follows from what is seen (failover, hiding, settlement) is left to `proxy::relay`.
 
 use std::sync::LazyLock;
@@ -12,24 +12,29 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::usage::{self, Usage};
-use crate::domain::Tokens;
+
+mod streamed;
+
+pub use self::streamed::Streamed;
 
 /// What events are scanned for. Preparing a search costs more than searching one event.
 struct Needles {
     done: Finder<'static>,
     error: Finder<'static>,
     usage: Finder<'static>,
-    texts: [Finder<'static>; 3],
-    delta: Finder<'static>,
 }
 
 static NEEDLES: LazyLock<Needles> = LazyLock::new(|| Needles {
     done: Finder::new("[DONE]"),
     error: Finder::new("\"error\""),
     usage: Finder::new("\"usage\""),
-    texts: ["\"content\":", "\"arguments\":", "\"text\":"].map(Finder::new),
-    delta: Finder::new("\"delta\":"),
 });
+
+/// `[DONE]` has an event to itself, and parts of an answer are longer than this.
+const LONGEST_DONE: usize = 128;
+
+/// How events end that have no usage to tell yet, as Azure writes them.
+const NO_USAGE_YET: &[u8] = b"\"usage\":null}";
 
 /// A larger unfinished event is passed on in parts, so that memory stays bounded whatever an upstream sends. The last
 /// event of a generated image holds all of it, several megabytes.
@@ -202,13 +207,8 @@ pub fn read(event: &[u8]) -> Event {
 
 /// Reads an event after the first content: the same as [`read`] at a fraction of its cost.
 pub fn skim(event: &[u8]) -> Event {
-    let special = NEEDLES.done.find(event).is_some()
-        || NEEDLES.error.find(event).is_some()
-        || NEEDLES
-            .usage
-            .find(event)
-            .is_some_and(|at| !is_null(event.get(at + 7..).unwrap_or_default()));
-    match special {
+    let is_done = event.len() <= LONGEST_DONE && NEEDLES.done.find(event).is_some();
+    match is_done || NEEDLES.error.find(event).is_some() || tells_usage(event) {
         true => match read(event) {
             Event::Preamble => Event::Content,
             known => known,
@@ -219,11 +219,19 @@ pub fn skim(event: &[u8]) -> Event {
 
 /// Returns the usage that a content chunk may carry beside its choices, as some services send it.
 pub fn usage_beside_content(event: &[u8]) -> Option<Usage> {
-    let at = NEEDLES.usage.find(event)?;
-    if is_null(event.get(at + 7..).unwrap_or_default()) {
+    if !tells_usage(event) {
         return None;
     }
     usage::from_event(data(event)?)
+}
+
+/// Says whether an event has a usage that is not null.
+fn tells_usage(event: &[u8]) -> bool {
+    if event.trim_ascii_end().ends_with(NO_USAGE_YET) {
+        return false;
+    }
+    let key = NEEDLES.usage.find(event);
+    key.is_some_and(|at| !is_null(event.get(at + 7..).unwrap_or_default()))
 }
 
 fn is_null(after_key: &[u8]) -> bool {
@@ -334,61 +342,6 @@ impl StreamError {
         // The type of the event stands in for a code that is missing.
         self.data.is_empty() && !is_number && self.code != "error"
     }
-}
-
-/// Estimates the output of a stream from what passed by, for streams that end without usage.
-///
-/// Services send about one token an event; Azure's content filter gathers several, and then four bytes of text are
-/// about a token. The larger of the two is taken, so that quota is not underrated.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Streamed {
-    events: u64,
-    bytes: u64,
-}
-
-impl Streamed {
-    /// Counts a content event.
-    pub fn add(&mut self, event: &[u8]) {
-        self.events += 1;
-        for key in &NEEDLES.texts {
-            self.add_text(key, event);
-        }
-    }
-
-    /// Counts a content event of the Responses API, which has its text in `delta`.
-    pub fn add_delta(&mut self, event: &[u8]) {
-        self.events += 1;
-        self.add_text(&NEEDLES.delta, event);
-    }
-
-    fn add_text(&mut self, key: &Finder<'_>, event: &[u8]) {
-        if let Some(at) = key.find(event) {
-            let after = at + key.needle().len();
-            self.bytes += string_bytes(event.get(after..).unwrap_or_default());
-        }
-    }
-
-    /// Returns the estimated output tokens.
-    pub fn tokens(&self) -> Tokens {
-        Tokens(self.events.max(self.bytes.div_ceil(4)))
-    }
-}
-
-/// Returns the length of the JSON string at the start of `json`, escapes counted as written; 0 if there is none.
-fn string_bytes(json: &[u8]) -> u64 {
-    let Some(text) = json.trim_ascii_start().strip_prefix(b"\"") else {
-        return 0;
-    };
-    let mut escaped = false;
-    for (length, byte) in text.iter().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return length as u64,
-            _ => {}
-        }
-    }
-    text.len() as u64
 }
 
 #[cfg(test)]

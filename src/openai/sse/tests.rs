@@ -1,6 +1,7 @@
 //! Streams cut at any byte, and what their events mean.
 
 use super::*;
+use crate::domain::Tokens;
 use proptest::prelude::*;
 
 const ROLE: &str = r#"data: {"id":"c","choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"finish_reason":null}],"usage":null}
@@ -87,6 +88,19 @@ fn usage_beside_content_is_found() {
 }
 
 #[test]
+fn usage_that_is_null_is_none_wherever_it_stands() {
+    for event in [
+        r#"data: {"choices":[{"delta":{"content":"x"}}],"usage":null}"#,
+        r#"data: {"usage": null,"choices":[{"delta":{"content":"x"}}]}"#,
+        r#"data: {"choices":[{"delta":{"content":"x"}}],"usage":null,"x":1}"#,
+    ] {
+        let event = format!("{event}\r\n\r\n");
+        assert_eq!(skim(event.as_bytes()), Event::Content, "{event}");
+        assert_eq!(usage_beside_content(event.as_bytes()), None, "{event}");
+    }
+}
+
+#[test]
 fn an_error_without_code_or_object_is_still_an_error() {
     let flat = br#"data: {"error":"it broke"}
 
@@ -144,7 +158,15 @@ fn streamed_output_is_the_larger_of_events_and_text() {
     let text = "word ".repeat(80);
     gathered.add(format!(r#"data: {{"choices":[{{"delta":{{"content":"{text}"}}}}]}}"#).as_bytes());
 
+    let mut call = Streamed::default();
+    let arguments = r#"{"choices":[{"delta":{"content":null,"tool_calls":[{"function":{"arguments":"12345678"}}]}}]}"#;
+    call.add(format!("data: {arguments}").as_bytes());
+    let mut legacy = Streamed::default();
+    legacy.add(br#"data: {"choices":[{"text":"123456789","index":0}]}"#);
+
     assert_eq!(single.tokens(), Tokens(10));
+    assert_eq!(call.tokens(), Tokens(2));
+    assert_eq!(legacy.tokens(), Tokens(3));
     assert_eq!(gathered.tokens(), Tokens(100));
 }
 
