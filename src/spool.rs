@@ -25,6 +25,9 @@ use crate::metrics::uploads::UploadMetrics;
 /// megabyte is a minute of dictation in a common codec, and keeps the cost of going to the blocking pool below a hundredth.
 pub const BLOCK: usize = 256 * 1024;
 
+/// Room beyond a block for the piece that completes it, as the server reads from its sockets.
+const LAST_PIECE: usize = 64 * 1024;
+
 /// Where uploads may be put.
 #[derive(Clone)]
 pub struct Store {
@@ -49,7 +52,7 @@ impl Store {
     /// Begins an upload of which this much is announced.
     pub fn intake(&self, announced: usize) -> Intake {
         Intake {
-            held: BytesMut::with_capacity(announced.min(BLOCK)),
+            held: BytesMut::with_capacity(announced.min(BLOCK + LAST_PIECE)),
             file: None,
             store: self.clone(),
         }
@@ -99,7 +102,7 @@ impl Intake {
         .await?;
         spool.grew_by(count);
         block.advance(count);
-        block.reserve(BLOCK.saturating_sub(block.len()));
+        block.reserve((BLOCK + LAST_PIECE).saturating_sub(block.len()));
         self.held = block;
         self.file = Some(spool);
         Ok(())
@@ -167,11 +170,13 @@ impl Spool {
         self.metrics.stored(bytes);
     }
 
-    /// Begins to read a range, which must lie inside.
-    pub fn read(&self, range: Range<usize>) -> JoinHandle<io::Result<Bytes>> {
+    /// Begins to read a range, which must lie inside, into a buffer, whatever is in that.
+    pub fn read(&self, range: Range<usize>, buffer: BytesMut) -> JoinHandle<io::Result<Bytes>> {
         let file = self.file.clone();
+        let mut piece = buffer;
+        // Done where it will be dropped: allocators keep what one thread takes and another gives back.
+        piece.resize(range.len(), 0);
         spawn_blocking(move || {
-            let mut piece = BytesMut::zeroed(range.len());
             file.read_exact_at(&mut piece, range.start as u64)?;
             Ok(piece.freeze())
         })

@@ -318,15 +318,18 @@ client_tests() {
     run_client "OpenAI's Python package, throttled" modern tests/clients/test_retries.py
     run_client "The Responses API in Python" modern tests/clients/test_responses.py
     run_client "Conversations in Python" modern tests/clients/test_conversations.py
+    run_client "Images and sound in Python" modern tests/clients/test_media.py
     run_client "LangChain" modern tests/clients/test_langchain.py
     run_client "OpenAI's Agents SDK, Pydantic AI" modern tests/clients/test_agents.py
     run_client "LlamaIndex, Instructor, LiteLLM" frameworks tests/clients/test_frameworks.py
     run_node "OpenAI, LangChain.js and the AI SDK for Node" node clients.test.js
     run_node "The Responses API in Node" node responses.test.js
+    run_node "Images and sound in Node" node media.test.js
     run_node "Agents in Node" node agents.test.js
-    run_node "Older clients of Node" node-older clients.test.js responses.test.js
+    run_node "Older clients of Node" node-older clients.test.js responses.test.js media.test.js
     run_client "OpenAI's Python package 1" older \
-        tests/clients/test_openai.py tests/clients/test_tools.py tests/clients/test_responses.py
+        tests/clients/test_openai.py tests/clients/test_tools.py tests/clients/test_responses.py \
+        tests/clients/test_media.py
     run_client "OpenAI's Python package 0.28" legacy tests/clients/test_legacy.py
 
     step "Stop of the demo"

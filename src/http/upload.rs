@@ -39,11 +39,13 @@ pub(super) async fn read(
     Ok((form, content.map_err(|error| cannot_store(&error))?))
 }
 
+/// The log has all that the system says, the client what kind of trouble it is: paths are none of its business.
 fn cannot_store(error: &io::Error) -> ApiError {
     log::error!(error:%; "an upload cannot be written to the temporary folder, which TMPDIR names");
     let message = format!(
         "The proxy cannot store the upload: an upload of more than {BLOCK} bytes needs room in the temporary folder, \
-         which TMPDIR names, and the system says: {error}."
+         which TMPDIR names, and the system says: {}.",
+        error.kind()
     );
     ApiError::new(Code::InsufficientStorage, message)
 }

@@ -55,6 +55,8 @@ pub(super) struct Outflow {
     bytes: usize,
     rest: VecDeque<Stretch>,
     reading: Option<JoinHandle<io::Result<Bytes>>>,
+    /// What was read last, for the room that it takes.
+    last: Bytes,
 }
 
 /// A part of what is still to be sent.
@@ -92,6 +94,7 @@ impl Outflow {
             bytes,
             rest: stretches.into(),
             reading: None,
+            last: Bytes::new(),
         }
     }
 }
@@ -111,7 +114,11 @@ impl MessageBody for Outflow {
             if let Some(reading) = &mut self.reading {
                 let read = ready!(Pin::new(reading).poll(cx));
                 self.reading = None;
-                return Poll::Ready(Some(read.map_err(io::Error::other).flatten()));
+                let read = read.map_err(io::Error::other).flatten();
+                if let Ok(piece) = &read {
+                    self.last = piece.clone();
+                }
+                return Poll::Ready(Some(read));
             }
             match self.rest.pop_front() {
                 None => return Poll::Ready(None),
@@ -120,7 +127,10 @@ impl MessageBody for Outflow {
                 Some(Stretch::File(_, range)) if range.is_empty() => {}
                 Some(Stretch::File(spool, range)) => {
                     let next = range.end.min(range.start + PIECE);
-                    self.reading = Some(spool.read(range.start..next));
+                    // The HTTP client has copied it by now, so that it is ours alone.
+                    let last = std::mem::take(&mut self.last);
+                    let room = last.try_into_mut().unwrap_or_default();
+                    self.reading = Some(spool.read(range.start..next, room));
                     self.rest.push_front(Stretch::File(spool, next..range.end));
                 }
             }
