@@ -59,7 +59,7 @@
 //! and nothing can happen between a question and what follows from its answer.
 //!
 //! So an instance's answer is never stale, the Registry keeps no copy of states, and there is no message by which instances
-//! would report theirs. What other threads need at no cost (load, free tokens) is published in the atomics of a
+//! would report theirs. What other threads need at no cost (load, free tokens) is published in a
 //! [`Gauge`](actors::Gauge): hints, not decisions.
 //! `Confirm` exists because a stream may last minutes: neither should a cured instance wait for the end of its probe, nor
 //! the news of Azure's quota for that of any other. Only a probe's is sent by itself, others go with the settlements.
@@ -89,7 +89,7 @@
 //! | chunks of the content filter alone | [`openai::filter_chunks`] |
 //! | what our own errors say | [`error`], the only writer of error JSON; `proxy::give_up` for "nothing available" |
 //! | limits of instance and deployment, settlement | [`quota`] over [`window`]; doubt about estimates in `actors::instance` |
-//! | what Azure has counted, by its headers and 429s | `quota::view`; `proxy::quota_headers` reads them |
+//! | what Azure has counted, by its headers and 429s | `quota::view` for tokens, `quota::calls`; `proxy::quota_headers` reads them |
 //! | waiting: order, deadlines, promises | [`queue`]; `actors::dispatcher` does what it says |
 //! | what answers teach | [`correction`] for prompts, [`output_average`] for outputs |
 //! | 429s, faults, cooldowns, probes | [`proxy::verdict`], [`proxy::retry_after`], `quota::throttle`, [`health`] |

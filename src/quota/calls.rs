@@ -5,7 +5,9 @@
 //! Until that has been seen the short window is kept to, which is safe for both.
 //!
 //! Calls that the newest answer has counted beyond ours are others'. When they were made is not known, so they count for
-//! a whole span, or until the next answer tells: one comes as soon as a call of ours makes room for another.
+//! a whole span, or until the next answer tells: one comes as soon as a call of ours makes room for another. Should the
+//! window be a second, what seems to be others' is only that the numbers are small: while that cannot be ruled out, they
+//! leave evenly, by which as many calls go as in seconds.
 //! A call that was sent stays counted whatever becomes of it, since Azure says that failed ones may count.
 
 use std::time::{Duration, Instant};
@@ -24,6 +26,9 @@ const WAY: Duration = Duration::from_millis(200);
 
 /// Short windows in a minute.
 const SHARE: u64 = 6;
+
+/// Seconds in a minute.
+const SECONDS: u64 = 60;
 
 /// Our calls in Azure's windows when one of them left, itself included.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +49,16 @@ struct Heard {
     remaining: u64,
 }
 
+/// Calls of others that count now, of `all` that an answer told of.
+#[derive(Clone, Copy, Debug)]
+struct Others {
+    all: u64,
+    count: u64,
+    /// How much longer the last of them counts.
+    rest: Duration,
+    span: Duration,
+}
+
 /// Calls of one deployment or instance.
 #[derive(Clone, Debug)]
 pub(super) struct Calls {
@@ -51,10 +66,23 @@ pub(super) struct Calls {
     short: Window,
     minute: Window,
     is_by_minute: bool,
+    /// It has been seen that the window is longer than a second.
+    outlasts_a_second: bool,
     turns: u64,
     /// Calls that were taken back since the start.
     withdrawn: u64,
     heard: Option<Heard>,
+}
+
+impl Others {
+    /// Returns how long until at most so many are left, if they leave evenly.
+    fn at_most_in(self, count: u64) -> Duration {
+        let share = count as f64 / self.all.max(1) as f64;
+        // Rounded up, so that they have surely left by then.
+        let kept = self.span.mul_f64(share.min(1.0)).as_millis();
+        let kept = Duration::from_millis(u64::try_from(kept).unwrap_or(u64::MAX));
+        self.rest.saturating_sub(kept)
+    }
 }
 
 impl Calls {
@@ -65,6 +93,7 @@ impl Calls {
             short: Window::over(SHORT + WAY, Tokens(u64::MAX), start),
             minute: Window::over(MINUTE + WAY, Tokens(u64::MAX), start),
             is_by_minute: false,
+            outlasts_a_second: false,
             turns: 0,
             withdrawn: 0,
             heard: None,
@@ -82,7 +111,9 @@ impl Calls {
     /// Follows what an answer to a call says of limit and rest; one to an earlier call than the newest heard of is old news.
     pub(super) fn heard(&mut self, mut made: Made, limit: u64, remaining: Option<u64>) {
         // Of fewer than six calls a minute, none could be told apart; they are counted by the minute below.
-        self.is_by_minute |= remaining.is_some_and(|remaining| remaining >= limit.div_ceil(SHARE));
+        let shows = |parts: u64| remaining.is_some_and(|rest| rest >= limit.div_ceil(parts));
+        self.is_by_minute |= shows(SHARE);
+        self.outlasts_a_second |= shows(SECONDS) || limit < SECONDS;
         if self.heard.is_some_and(|heard| heard.made.turn > made.turn) {
             return;
         }
@@ -115,11 +146,15 @@ impl Calls {
         let others = self.others(now);
         let window = self.window();
         let alone = window.fits_in(now, Tokens(1)).unwrap_or_default();
-        let Some((others, rest)) = others else {
+        let Some(others) = others else {
             return alone;
         };
-        let beside = window.fits_in(now, Tokens(others.saturating_add(1)));
-        let after = alone.max(rest);
+        let beside = window.fits_in(now, Tokens(others.count.saturating_add(1)));
+        let free = window.limit().less(window.used(now) + Tokens(1));
+        let after = match self.outlasts_a_second {
+            true => alone.max(others.rest),
+            false => alone.max(others.at_most_in(free.0)),
+        };
         beside.map_or(after, |beside| beside.min(after))
     }
 
@@ -159,17 +194,26 @@ impl Calls {
         }
     }
 
-    /// Returns how many calls of others the newest answer told of, and how much longer they count; `None` if none do.
-    fn others(&self, now: Instant) -> Option<(u64, Duration)> {
+    /// Returns the calls of others that the newest answer told of; `None` if none count any more.
+    fn others(&self, now: Instant) -> Option<Others> {
         let heard = self.heard?;
         let (whole, ours, span) = match self.counts_by_minute() {
-            true => (heard.limit, heard.made.minute, MINUTE),
-            false => (short_of(heard.limit), heard.made.short, SHORT),
+            true => (heard.limit, heard.made.minute, MINUTE + WAY),
+            false => (short_of(heard.limit), heard.made.short, SHORT + WAY),
         };
         let counted = whole.saturating_sub(heard.remaining);
-        let others = counted.saturating_sub(ours);
-        let rest = (heard.made.at + span + WAY).saturating_duration_since(now);
-        (others > 0 && !rest.is_zero()).then_some((others, rest))
+        let all = counted.saturating_sub(ours);
+        let rest = (heard.made.at + span).saturating_duration_since(now);
+        let others = Others {
+            all,
+            count: match self.outlasts_a_second {
+                true => all,
+                false => (all as f64 * rest.div_duration_f64(span)).ceil() as u64,
+            },
+            rest,
+            span,
+        };
+        (others.count > 0 && !rest.is_zero()).then_some(others)
     }
 
     fn set_limit(&mut self, limit: u64) {
