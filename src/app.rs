@@ -58,20 +58,25 @@ impl App {
     ///
     /// # Errors
     /// If the port is taken or not allowed, or TLS cannot be set up.
-    pub fn build(config: Config) -> Result<Self, StartError> {
+    pub async fn build(config: Config) -> Result<Self, StartError> {
         let tls = proxy::tls_config()?;
-        Self::build_with_tls(config, tls)
+        Self::build_with_tls(config, tls).await
     }
 
     /// Like [`App::build`], with other roots of trust towards upstreams.
     ///
     /// # Errors
     /// As [`App::build`].
-    pub fn build_with_tls(config: Config, tls: Arc<ClientConfig>) -> Result<Self, StartError> {
+    pub async fn build_with_tls(
+        config: Config,
+        tls: Arc<ClientConfig>,
+    ) -> Result<Self, StartError> {
         for warning in &config.warnings {
             log::warn!("{warning}");
         }
         let shared = Arc::new(share(&config, tls)?);
+        // Lets the actors begin. One that has not would do so when it is dropped, with the runtime gone, and panic.
+        tokio::task::yield_now().await;
         let store = store(&config, &shared)?;
         // Every worker builds its own; a failure must show here and not there.
         Proxy::new(shared.clone()).map_err(StartError::Instance)?;

@@ -99,7 +99,7 @@ impl Cell {
             sims.push(sim.expect("a free port"));
         }
         let config = config::from_vars(self.vars(&sims)).expect("a valid configuration");
-        let app = App::build(config).expect("the proxy starts");
+        let app = App::build(config).await.expect("the proxy starts");
         let address = app.addrs().first().copied().expect("an address");
         let handle = app.handle();
         actix_rt::spawn(app.run_until_stopped());

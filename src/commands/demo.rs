@@ -40,7 +40,7 @@ async fn demo(port: u16) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Ok(config) => config,
         Err(problems) => return Ok(refuse(&problems)),
     };
-    let mut app = App::build(config)?;
+    let mut app = App::build(config).await?;
     app.start().await?;
     if let Some(address) = app.addrs().first() {
         introduce(address.port(), &simulators);

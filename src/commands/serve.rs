@@ -20,7 +20,7 @@ fn serve(config: Config) -> ExitCode {
     let instances = config.instances.len();
     let strategy = config.strategy.as_str();
     let outcome = actix_rt::System::new().block_on(async move {
-        let mut app = App::build(config)?;
+        let mut app = App::build(config).await?;
         app.start().await?;
         for address in app.addrs() {
             log::info!(address:%, instances, strategy; "listening");

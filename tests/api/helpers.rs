@@ -141,7 +141,7 @@ impl Pool {
 async fn start(vars: Vec<(String, String)>, roots: RootCertStore, sims: Vec<Simulator>) -> TestApp {
     let config = config::from_vars(vars.clone()).expect("the variables are a configuration");
     let tls = proxy::tls_config_with(roots).unwrap();
-    let app = App::build_with_tls(config, tls).unwrap();
+    let app = App::build_with_tls(config, tls).await.unwrap();
     let url = format!("http://{}", app.addrs()[0]);
     let handle = app.handle();
     actix_rt::spawn(app.run_until_stopped());

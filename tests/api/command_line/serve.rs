@@ -30,6 +30,7 @@ fn a_taken_port_is_a_clear_error() {
     assert_eq!(ended.code, Some(1));
     let address = format!("cannot listen on 127.0.0.1:{port}");
     assert!(ended.stderr.contains(&address), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
 }
 
 #[actix_web::test]
