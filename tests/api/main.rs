@@ -22,6 +22,8 @@ mod helpers;
 mod leaks;
 mod limits;
 mod media;
+#[path = "../process/mod.rs"]
+mod process;
 mod queue;
 mod quota;
 mod raw;

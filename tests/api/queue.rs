@@ -34,15 +34,30 @@ fn closed_for(wait: Duration) -> Play {
     Play::throttle(Throttle::Provisioned, wait, &[Hint::RetryAfterMs])
 }
 
+/// Sees to it that this request, the only one, waits.
+async fn until_it_waits(app: &TestApp, request: &mut (impl Future<Output = Answer> + Unpin)) {
+    tokio::select! {
+        answer = request => panic!("{answer:?}"),
+        () = app.wait_for_metric(WAITING, 1.0) => {}
+    }
+}
+
+/// Two instances of 1,000 tokens per minute each, and five seconds to wait for them.
+async fn two() -> TestApp {
+    pool()
+        .var("QUEUE_TIMEOUT_SECS", 5)
+        .instance("a", 1_000)
+        .instance("b", 1_000)
+        .start()
+        .await
+}
+
 #[actix_web::test]
 async fn a_request_waits_and_is_served_when_another_ends() {
     let (app, stream) = full(10).await;
     let request = chat("hello", 500);
     let mut waiting = Box::pin(app.chat(&request));
-    tokio::select! {
-        answer = &mut waiting => panic!("{answer:?}"),
-        () = app.wait_for_metric(WAITING, 1.0) => {}
-    }
+    until_it_waits(&app, &mut waiting).await;
     let status = app.status().await;
     assert_eq!(status["waiting"], 1);
     assert_eq!(status["queue"][0]["model"], "gpt4o");
@@ -67,10 +82,7 @@ async fn a_client_that_leaves_the_queue_frees_its_place() {
     let request = chat("hello", 500);
     {
         let mut waiting = Box::pin(app.chat(&request));
-        tokio::select! {
-            answer = &mut waiting => panic!("{answer:?}"),
-            () = app.wait_for_metric(WAITING, 1.0) => {}
-        }
+        until_it_waits(&app, &mut waiting).await;
         let refused = app.chat(&request).await;
         assert_eq!(refused.code(), "no_capacity_available");
         assert_eq!(app.metric(&outcome("refused_full")).await, 1.0);
@@ -88,12 +100,7 @@ async fn a_client_that_leaves_the_queue_frees_its_place() {
 
 #[actix_web::test]
 async fn who_cannot_be_served_in_time_learns_at_once_when_and_why() {
-    let app = pool()
-        .var("QUEUE_TIMEOUT_SECS", 5)
-        .instance("a", 1_000)
-        .instance("b", 1_000)
-        .start()
-        .await;
+    let app = two().await;
     app.sims[0].play([closed_for(Duration::from_secs(30))]);
     let usage = r#"{"usage":{"prompt_tokens":50,"completion_tokens":900,"total_tokens":950}}"#;
     app.sims[1].play([Play::status(200, usage)]);
@@ -124,12 +131,7 @@ async fn who_cannot_be_served_in_time_learns_at_once_when_and_why() {
 
 #[actix_web::test]
 async fn a_failed_attempt_waits_for_the_instance_that_is_left() {
-    let app = pool()
-        .var("QUEUE_TIMEOUT_SECS", 5)
-        .instance("a", 1_000)
-        .instance("b", 1_000)
-        .start()
-        .await;
+    let app = two().await;
     let rest = Duration::from_millis(700);
     app.sims[0].play([closed_for(rest)]);
     assert_eq!(app.chat(&chat("hello", 50)).await.instance(), "b");
@@ -205,10 +207,7 @@ async fn a_stop_lets_those_who_wait_be_served() {
     app.chat(&chat("hello", 50)).await;
     let request = chat("hello", 50);
     let mut waiting = Box::pin(app.chat(&request));
-    tokio::select! {
-        answer = &mut waiting => panic!("{answer:?}"),
-        () = app.wait_for_metric(WAITING, 1.0) => {}
-    }
+    until_it_waits(&app, &mut waiting).await;
 
     let (answer, ()) = tokio::join!(waiting, app.stop_gracefully());
 

@@ -1,9 +1,5 @@
 //! Several processes of the proxy in front of one simulated resource, and clients that take all they get.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use azure_openai_proxy::domain::Tokens;
@@ -12,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::server::{Folder, SOON};
+use crate::process::{Folder, Running, SOON};
 
 /// Tokens of every request: an embedding of so many token numbers, which reserves just what it uses.
 pub const PIECE: u64 = 100;
@@ -22,10 +18,8 @@ const KEY: &str = "0123456789abcdef0123456789abcdef";
 /// A process of the proxy, killed in the end.
 pub struct Proxy {
     pub url: String,
-    child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
+    process: Running,
     client: awc::Client,
-    _folder: Folder,
 }
 
 /// What clients got.
@@ -49,7 +43,6 @@ pub async fn resource() -> Simulator {
 impl Proxy {
     /// Starts one with this limit and more settings, and waits until it listens.
     pub async fn start(sim: &Simulator, limit: u64, more: &[(&str, &str)]) -> Self {
-        let folder = Folder::new();
         let limit = limit.to_string();
         let base = sim.url();
         let vars = [
@@ -63,52 +56,25 @@ impl Proxy {
             ("WORKERS", "1"),
             ("USE_REDIS_RATE_LIMITER", "true"),
         ];
-        let mut command = Command::new(env!("CARGO_BIN_EXE_azure-openai-proxy"));
-        command.env_clear().current_dir(folder.path());
-        command.envs(vars.iter().chain(more).copied());
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        collect(child.stdout.take().unwrap(), lines.clone());
-        collect(child.stderr.take().unwrap(), lines.clone());
-        let mut proxy = Self {
-            url: String::new(),
-            child,
-            lines,
+        let vars: Vec<(&str, String)> = vars
+            .iter()
+            .chain(more)
+            .map(|&(name, value)| (name, value.to_owned()))
+            .collect();
+        let process = Running::start(Folder::new(), &["serve"], &vars);
+        Self {
+            url: process.url().await,
+            process,
             client: awc::Client::builder()
                 .timeout(SOON)
                 .connector(awc::Connector::new().limit(0))
                 .finish(),
-            _folder: folder,
-        };
-        proxy.url = proxy.address().await;
-        proxy
-    }
-
-    async fn address(&self) -> String {
-        let start = Instant::now();
-        loop {
-            if let Some(line) = self.lines().iter().find(|line| line.contains("listening")) {
-                let at = line.find("127.0.0.1:").unwrap();
-                let is_part = |c: &char| c.is_ascii_digit() || ".:".contains(*c);
-                let address: String = line[at..].chars().take_while(is_part).collect();
-                return format!("http://{address}");
-            }
-            assert!(
-                start.elapsed() < SOON,
-                "it does not start: {:#?}",
-                self.lines()
-            );
-            actix_rt::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
     /// Everything it has said.
     pub fn lines(&self) -> Vec<String> {
-        self.lines.lock().unwrap().clone()
+        self.process.lines()
     }
 
     /// How often a line with these words was said.
@@ -217,21 +183,6 @@ impl Proxy {
         }
         sum
     }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn collect(from: impl Read + Send + 'static, lines: Arc<Mutex<Vec<String>>>) {
-    thread::spawn(move || {
-        for line in BufReader::new(from).lines().map_while(Result::ok) {
-            lines.lock().unwrap().push(line);
-        }
-    });
 }
 
 /// Loads all proxies at once, each until it refuses, and returns the tokens that they gave.

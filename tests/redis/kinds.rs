@@ -9,8 +9,9 @@ use base64::engine::general_purpose::STANDARD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::time::Instant;
 
+use crate::process::{Folder, SOON};
 use crate::replica::{Replica, sharing};
-use crate::server::{Folder, SOON, Server, free_port};
+use crate::server::{Server, free_port};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -15,6 +15,8 @@ mod conformance;
 mod faults;
 mod fleet;
 mod kinds;
+#[path = "../process/mod.rs"]
+mod process;
 mod replica;
 mod replicas;
 mod server;

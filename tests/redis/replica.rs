@@ -7,7 +7,7 @@ use azure_openai_proxy::domain::{InstanceId, Tokens};
 use azure_openai_proxy::store::{Charge, Full, Part, Shared, Standing, Store};
 use tokio::time::Instant;
 
-use crate::server::SOON;
+use crate::process::SOON;
 
 /// The instance that tests share.
 const A: InstanceId = InstanceId(0);
