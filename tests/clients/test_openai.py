@@ -232,3 +232,15 @@ def test_an_azure_client_embeds(azure):
     answer = azure.embeddings.create(model="text-embedding-3-small", input="a text")
 
     assert len(answer.data[0].embedding) == 1536
+
+
+def test_the_environment_alone_leads_here(proxy_url, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{proxy_url}/v1")
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", proxy_url)
+    monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
+    for name in ["OPENAI_API_KEY", "AZURE_OPENAI_API_KEY"]:
+        monkeypatch.setenv(name, "unused")
+
+    for client in [openai.OpenAI(), openai.AzureOpenAI()]:
+        answer = client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Hello!"}])
+        assert answer.choices[0].message.content.strip()
