@@ -22,7 +22,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::metrics::uploads::UploadMetrics;
 
 /// Memory that an upload may take, and so the size of the pieces in which a larger one goes to its file. A quarter of a
-/// megabyte is a minute of dictation in a common codec, and keeps the cost of going to the blocking pool below a hundredth.
+/// megabyte is a minute of dictation in a common codec, and large enough for a trip to the blocking pool not to count.
 pub const BLOCK: usize = 256 * 1024;
 
 /// Room beyond a block for the piece that completes it, as the server reads from its sockets.
