@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::bell::Bell;
+use super::forecasts::Forecasts;
 use super::lease::Lease;
 use super::member::{Member, eligible};
-use super::messages::{Acquire, Fit, Unavailable, Want};
+use super::messages::{Acquire, Unavailable, Want};
 use super::queue_view::WaitingFor;
 use super::refusal::Refusal;
 use super::reply::{Answer, Reply};
@@ -23,7 +24,7 @@ use crate::config::QueueConfig;
 use crate::correction::Basis;
 use crate::domain::{Deployment, InstanceId, InstanceName, ModelKey};
 use crate::metrics::{QueueMetrics, Queued};
-use crate::queue::{Ahead, Job, Judgement, Newcomer, Offer, Queue, Ticket, Why};
+use crate::queue::{Ahead, Job, Judgement, Newcomer, Queue, Ticket, Why};
 use crate::routing::{Candidate, Router};
 
 /// A request as it stands in the queue.
@@ -33,49 +34,6 @@ struct Asking {
     field: Rc<[InstanceId]>,
     patience: Duration,
     answer: oneshot::Sender<Answer>,
-}
-
-/// What instances say of a request that none of them takes now.
-struct Forecasts {
-    refusals: Vec<(InstanceId, Refusal)>,
-    /// What is worth waiting for.
-    offer: Option<Offer>,
-    /// What is worth coming again for.
-    later: Option<Offer>,
-}
-
-impl Forecasts {
-    fn none() -> Self {
-        Self {
-            refusals: Vec::new(),
-            offer: None,
-            later: None,
-        }
-    }
-
-    fn add(&mut self, instance: InstanceId, fit: Fit) {
-        let offer = |wait: Duration| Offer {
-            instance,
-            tokens: fit.tokens,
-            wait,
-            is_of_all: fit.is_of_all,
-        };
-        let now = Some(Duration::ZERO);
-        let worth = fit.refusal.map_or(now, Refusal::worth_waiting);
-        let again = fit.refusal.map_or(now, Refusal::again_in);
-        self.refusals
-            .extend(fit.refusal.map(|refusal| (instance, refusal)));
-        sooner(&mut self.offer, worth.map(offer));
-        sooner(&mut self.later, again.map(offer));
-    }
-}
-
-fn sooner(best: &mut Option<Offer>, offer: Option<Offer>) {
-    if let Some(offer) = offer
-        && best.is_none_or(|best| offer.wait < best.wait)
-    {
-        *best = Some(offer);
-    }
 }
 
 pub(super) struct Dispatcher {
@@ -122,7 +80,9 @@ impl Dispatcher {
             // All that could be tried was.
             self.place(ticket);
         }
-        self.bell.wake();
+        if !self.queue.borrow().is_empty() {
+            self.bell.wake();
+        }
         Reply::Later(Box::pin(async {
             // Dropped unanswered: the request has left, or the actors are being stopped.
             receiver.await.unwrap_or(Err(Unavailable::Exhausted))
@@ -299,7 +259,7 @@ impl Dispatcher {
         ahead: impl Fn(InstanceId) -> Ahead,
     ) -> Option<Forecasts> {
         let (want, field) = self.asking(ticket)?;
-        let mut forecasts = Forecasts::none();
+        let mut forecasts = Forecasts::default();
         for member in self.members_of(&field) {
             let fit = member.forecast(now, &want, ahead(member.id));
             forecasts.add(member.id, fit);

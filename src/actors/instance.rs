@@ -92,6 +92,28 @@ impl State {
         }
     }
 
+    /// Returns what a request needs of a deployment, by what was learned, and the prompt tokens among that.
+    fn need(
+        &mut self,
+        now: Instant,
+        want: &Want,
+        deployment: &Deployment,
+        ahead: Ahead,
+    ) -> (Need, Tokens) {
+        let config = &self.config;
+        self.quota
+            .open(now, deployment, || config.tpm_of(deployment));
+        let limit = self.quota.limit(deployment);
+        let prompt = self.prompt(want, limit);
+        let need = Need {
+            tokens: prompt + self.output(want, prompt, limit),
+            exposure: want.at_most.unwrap_or(prompt).less(prompt),
+            charge: want.charge,
+            ahead,
+        };
+        (need, prompt)
+    }
+
     /// Takes what a request needs of quota, and the breaker's pass; `ahead` must be left to others.
     pub(super) fn reserve(
         &mut self,
@@ -101,22 +123,10 @@ impl State {
     ) -> Result<Reservation, Refusal> {
         let deployment = want.deployment_at(&self.config);
         let deployment = deployment.ok_or(Refusal::NotServed)?;
-        let config = &self.config;
-        self.quota
-            .open(now, &deployment, || config.tpm_of(&deployment));
-        let limit = self.quota.limit(&deployment);
-        let expected_prompt = self.prompt(want, limit);
-        let tokens = expected_prompt + self.output(want, expected_prompt, limit);
+        let (need, expected_prompt) = self.need(now, want, &deployment, ahead);
         self.health
-            .check(now, &deployment, tokens)
+            .check(now, &deployment, need.tokens)
             .map_err(Refusal::Closed)?;
-        let at_most = want.at_most.unwrap_or(expected_prompt);
-        let need = Need {
-            tokens,
-            exposure: at_most.less(expected_prompt),
-            charge: want.charge,
-            ahead,
-        };
         let shared = match &self.shared {
             Some(windows) => windows.fit(want, need, &deployment)?,
             None => Shared::Nothing,

@@ -14,6 +14,7 @@
 mod askers;
 mod bell;
 mod dispatcher;
+mod forecasts;
 mod gauge;
 mod instance;
 mod lease;

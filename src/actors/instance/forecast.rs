@@ -8,7 +8,6 @@ use crate::actors::messages::{Fit, Want};
 use crate::domain::Tokens;
 use crate::health::Closed;
 use crate::queue::Ahead;
-use crate::quota::Need;
 
 impl State {
     /// Says when a request could be served if others had theirs before.
@@ -20,19 +19,8 @@ impl State {
                 refusal: Some(Refusal::NotServed),
             };
         };
-        let config = &self.config;
-        self.quota
-            .open(now, &deployment, || config.tpm_of(&deployment));
-        let limit = self.quota.limit(&deployment);
-        let expected_prompt = self.prompt(want, limit);
-        let tokens = expected_prompt + self.output(want, expected_prompt, limit);
-        let at_most = want.at_most.unwrap_or(expected_prompt);
-        let need = Need {
-            tokens,
-            exposure: at_most.less(expected_prompt),
-            charge: want.charge,
-            ahead,
-        };
+        let (need, _) = self.need(now, want, &deployment, ahead);
+        let (tokens, limit) = (need.tokens, self.quota.limit(&deployment));
         let is_of_all = self.quota.lacks_own(now, need);
         let broken = self.health.check(now, &deployment, tokens).err();
         let closed = self.quota.check(now, &deployment, need.charge).err();

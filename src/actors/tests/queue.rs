@@ -287,3 +287,32 @@ async fn nobody_waits_for_a_deployment_that_is_missing() {
     assert_eq!(again_in, None);
     assert!(refusals[0].1.wait().is_some(), "it is shown all the same");
 }
+
+#[actix::test]
+async fn a_flood_of_made_up_names_waits_and_is_served_like_others() {
+    let registry = queue_of(1_000, &[instance("a", 1, 1_000)]);
+    let held = acquire(&registry, want(1_000, 0), &[]).await.unwrap();
+    tokio::time::advance(Duration::from_secs(55)).await;
+    let named = |number: u64| {
+        let name = format!("name-{number}");
+        Want {
+            model: ModelKey::of(&name),
+            name: ModelName::new(name),
+            ..want(2, 0)
+        }
+    };
+    let flood: Vec<_> = (0..200)
+        .map(|number| spawn(&registry, ask(named(number), &[], waits(15))))
+        .collect();
+    let known = spawn(&registry, ask(want(100, 0), &[], waits(15)));
+    assert_eq!(waiting(&registry).await, 201);
+
+    held.settle(answered(0));
+
+    for one in flood.into_iter().chain([known]) {
+        let (lease, after) = one.await.unwrap();
+        assert!(lease.is_ok());
+        assert_eq!(after, Duration::ZERO);
+    }
+    assert_eq!(waiting(&registry).await, 0);
+}

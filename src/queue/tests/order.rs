@@ -113,5 +113,8 @@ proptest! {
         }
         prop_assert!(queue.is_empty());
         prop_assert_eq!((queue.waiting(), queue.wake_at()), (0, None));
+        let end = begin + secs(100);
+        queue.join(end, newcomer(1_000, end, 1, "m"), (1, secs(1)));
+        prop_assert_eq!(queue.ahead(Ticket(1_000), A), Ahead::default());
     }
 }
