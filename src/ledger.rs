@@ -4,7 +4,8 @@
 //! what this one admitted itself, and which of its changes the store has not heard yet. While the store is away, a
 //! replica may admit its part of what is known to be free: (limit - known) / replicas, which grows to limit / replicas
 //! as what was known leaves the window. Whatever the replicas' loads are, together they stay within the limit plus what
-//! they had not heard of each other when the store went away. Time is the store's, in [`Tick`]s; the caller tells it.
+//! they had not heard of each other when the store went away, which is less than a [`step`](Ledger::step), since the
+//! store tells all of them before it is more. Time is the store's, in [`Tick`]s; the caller tells it.
 
 mod log;
 
@@ -28,6 +29,12 @@ impl Tick {
         Self(u64::try_from(ticks).unwrap_or(u64::MAX))
     }
 }
+
+/// How many ticks ahead of a heartbeat charges may be dated by the same clock.
+const AHEAD: u64 = 20;
+
+/// In how many steps a replica's share is told: few enough to cost nothing, and well below a share.
+const STEPS_OF_SHARE: u64 = 4;
 
 /// Who decided about a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +156,7 @@ impl Ledger {
     /// Notes that the store has charged `amount`, which made `used` of all replicas together.
     pub fn charged(&mut self, at: Tick, amount: Tokens, used: Tokens) {
         self.own.add(at, amount.0);
-        self.known.add(at, amount.0);
+        // What others published meanwhile may have told of it.
         self.heard(at, used);
     }
 
@@ -221,7 +228,10 @@ impl Ledger {
         self.known.clear();
         self.known.used(now);
         for (tick, tokens) in charges {
-            self.known.add(tick, tokens.0);
+            // What another clock dates into the future, the store itself brings to its present with the next charge.
+            if tick.0 <= now.0.saturating_add(AHEAD) {
+                self.known.add(tick, tokens.0);
+            }
         }
         for (tick, change) in &self.unsent {
             match change.is_negative() {
@@ -235,6 +245,23 @@ impl Ledger {
     pub fn rejoined(&mut self) {
         self.alone.clear();
         self.alone_since = None;
+    }
+
+    /// Moves everything by so many ticks: the store's clock has been set, or is another's.
+    pub fn turn(&mut self, by: i64) {
+        for log in [&mut self.known, &mut self.own, &mut self.alone] {
+            log.turn(by);
+        }
+        let turn = |tick: u64| tick.saturating_add_signed(by);
+        self.alone_since = self.alone_since.map(|since| Tick(turn(since.0)));
+        let unsent = std::mem::take(&mut self.unsent);
+        self.unsent = unsent.into_iter().map(|(at, it)| (turn(at), it)).collect();
+    }
+
+    /// Returns how much may be charged to the store before all `replicas` are to be told: what they have not heard of,
+    /// each may take its part of once more while the store is away, so together no more than this.
+    pub fn step(&self, replicas: u64) -> u64 {
+        (self.limit.0 / replicas.max(1) / STEPS_OF_SHARE).max(1)
     }
 
     /// Says whether there are changes that the store has not heard of.

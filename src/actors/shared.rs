@@ -187,6 +187,17 @@ impl Windows {
         }
     }
 
+    /// Says whether a request lacks tokens of the instance's own limit, as far as it is known what all replicas use.
+    pub(super) fn lacks_own(&self, need: Need) -> bool {
+        let amount = need.tokens + need.exposure;
+        let part = Part {
+            window: TOKENS,
+            amount,
+        };
+        let fits = self.store.fits(self.id, &[part], |_| need.ahead.all);
+        fits.is_err()
+    }
+
     /// Checks whether there is room for a request after others have had theirs.
     fn known(&self, need: Need, deployment: &Deployment) -> Result<(), Full> {
         let parts = self.parts(deployment, need.tokens + need.exposure);

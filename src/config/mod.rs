@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use redis::{ConnectionAddr, ConnectionInfo};
+use redis::{ConnectionAddr, ConnectionInfo, RedisConnectionInfo};
 use url::Url;
 
 use crate::domain::{
@@ -131,23 +131,54 @@ pub struct QueueConfig {
 /// How replicas share the quota through Redis.
 #[derive(Clone, Debug)]
 pub struct Sharing {
-    /// `REDIS_URL`: one server, or several nodes of one cluster.
-    pub nodes: Vec<ConnectionInfo>,
+    /// `REDIS_URL`: where Redis is.
+    pub servers: Servers,
     /// `REDIS_KEY_PREFIX`, default `azure-openai-proxy`: replicas with the same one share.
     pub prefix: String,
     /// `REDIS_TIMEOUT_MS`, default 50: how long a request may wait for Redis.
     pub timeout: Duration,
     /// Content of `REDIS_CA_FILE`: certificates in PEM form to trust instead of the system's.
     pub ca: Option<Vec<u8>>,
-    /// `REDIS_REPLICAS`, default 1: replicas to reckon with at least while Redis cannot tell.
-    pub replicas: u64,
+    /// `REDIS_REPLICAS`: replicas to reckon with at least while Redis cannot tell.
+    pub replicas: Option<u64>,
 }
 
-impl Sharing {
+/// Where Redis is.
+#[derive(Clone, Debug)]
+pub enum Servers {
+    /// One server.
+    One(ConnectionInfo),
+    /// Nodes of one cluster, at least two.
+    Cluster(Vec<ConnectionInfo>),
+    /// Sentinels, who know which server is the master now.
+    Sentinels(Sentinels),
+}
+
+/// Sentinels that watch over a master and its replicas.
+#[derive(Clone, Debug)]
+pub struct Sentinels {
+    /// Where they are, and how they are talked to; at least one.
+    pub nodes: Vec<ConnectionInfo>,
+    /// What they call the master.
+    pub name: String,
+    /// User, password and database for the master.
+    pub master: RedisConnectionInfo,
+}
+
+impl Servers {
+    /// Returns the addresses that are named in the configuration.
+    pub fn nodes(&self) -> &[ConnectionInfo] {
+        match self {
+            Self::One(node) => std::slice::from_ref(node),
+            Self::Cluster(nodes) => nodes,
+            Self::Sentinels(sentinels) => &sentinels.nodes,
+        }
+    }
+
     /// Says whether it is `rediss://`.
     pub fn is_tls(&self) -> bool {
         let is_tls = |node: &ConnectionInfo| matches!(node.addr(), ConnectionAddr::TcpTls { .. });
-        self.nodes.iter().any(is_tls)
+        self.nodes().iter().any(is_tls)
     }
 }
 

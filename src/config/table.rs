@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use super::{Config, InstanceConfig, Sharing, validate};
+use super::{Config, InstanceConfig, Servers, Sharing, validate};
 use crate::domain::{Deployment, ModelKey};
 
 /// Returns everything an operator wants to see before a start: strategy, address, instances, models, keys, warnings.
@@ -129,16 +129,28 @@ fn sharing(sharing: Option<&Sharing>) -> String {
         return String::new();
     };
     let mut rows = Vec::new();
-    for node in &sharing.nodes {
-        let tls = matches!(node.addr(), redis::ConnectionAddr::TcpTls { .. });
-        let kind = if tls { "server, TLS" } else { "server" };
-        rows.push(vec![kind.to_owned(), node.addr().to_string()]);
+    let kind = match &sharing.servers {
+        Servers::One(_) => "server",
+        Servers::Cluster(_) => "node of a cluster",
+        Servers::Sentinels(_) => "sentinel",
+    };
+    let tls = if sharing.servers.is_tls() {
+        ", TLS"
+    } else {
+        ""
+    };
+    for node in sharing.servers.nodes() {
+        rows.push(vec![format!("{kind}{tls}"), node.addr().to_string()]);
+    }
+    if let Servers::Sentinels(sentinels) = &sharing.servers {
+        rows.push(vec!["master".to_owned(), sentinels.name.clone()]);
     }
     rows.push(vec!["key prefix".to_owned(), sharing.prefix.clone()]);
     let timeout = sharing.timeout.as_millis();
     rows.push(vec!["timeout".to_owned(), format!("{timeout} ms")]);
-    let replicas = sharing.replicas.to_string();
-    rows.push(vec!["replicas, at least".to_owned(), replicas]);
+    if let Some(replicas) = sharing.replicas {
+        rows.push(vec!["replicas, at least".to_owned(), replicas.to_string()]);
+    }
     section("shared through redis", &rows)
 }
 

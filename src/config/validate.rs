@@ -23,6 +23,7 @@ mod limits;
 mod models;
 mod nearest;
 mod redis;
+mod redis_url;
 mod setting;
 mod sources;
 #[cfg(test)]

@@ -78,6 +78,17 @@ impl Log {
         }
     }
 
+    /// Moves everything by so many ticks.
+    pub(super) fn turn(&mut self, by: i64) {
+        let entries: Vec<(u64, u64)> = self.entries().collect();
+        let newest = self.newest.saturating_add_signed(by);
+        self.clear();
+        self.newest = newest;
+        for (tick, tokens) in entries {
+            self.add(Tick(tick.saturating_add_signed(by)), tokens);
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         self.ring.fill(0);
         self.used = 0;

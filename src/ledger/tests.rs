@@ -135,6 +135,7 @@ fn a_settlement_after_the_minute_changes_nothing() {
 enum Step {
     Ask { replica: usize, amount: u64 },
     Pass { tenths: u64 },
+    Beat { replica: usize },
     Fail { keeps: bool },
     Return,
 }
@@ -143,17 +144,20 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         20 => (0usize..3, 1u64..200).prop_map(|(replica, amount)| Step::Ask { replica, amount }),
         6 => (1u64..80).prop_map(|tenths| Step::Pass { tenths }),
+        3 => (0usize..3).prop_map(|replica| Step::Beat { replica }),
         1 => any::<bool>().prop_map(|keeps| Step::Fail { keeps }),
         2 => Just(Step::Return),
     ];
     prop::collection::vec(step, 1..300)
 }
 
-/// The store as the scripts keep it, and three replicas that hear of each other at once.
+/// The store as the scripts keep it, and three replicas that hear of each other by what it publishes, and now and then.
 struct Story {
     limit: u64,
     now: Tick,
     store: Log,
+    /// Charged since the replicas were last told.
+    untold: u64,
     is_up: bool,
     has_data: bool,
     replicas: [Ledger; 3],
@@ -166,6 +170,7 @@ impl Story {
             limit,
             now: at(0),
             store: Log::new(buckets(MINUTE)),
+            untold: 0,
             is_up: true,
             has_data: true,
             replicas: [ledger(limit), ledger(limit), ledger(limit)],
@@ -177,6 +182,7 @@ impl Story {
         match step {
             Step::Ask { replica, amount } => self.ask(replica, amount),
             Step::Pass { tenths } => self.now.0 += tenths,
+            Step::Beat { replica } => self.beat(replica),
             Step::Fail { keeps } => {
                 self.is_up = false;
                 self.has_data &= keeps;
@@ -194,9 +200,14 @@ impl Story {
             }
             self.store.add(now, amount);
             let used = Tokens(self.store.used(now));
+            self.untold += amount;
+            let is_told = self.untold >= ledger.step(3);
             ledger.charged(now, Tokens(amount), used);
-            for other in &mut self.replicas {
-                other.heard(now, used);
+            if is_told {
+                self.untold = 0;
+                for other in &mut self.replicas {
+                    other.heard(now, used);
+                }
             }
         } else {
             if !fits(ledger, now, amount, 3) {
@@ -205,6 +216,21 @@ impl Story {
             ledger.charge_alone(now, Tokens(amount));
         }
         self.admitted.push((now, amount));
+    }
+
+    fn beat(&mut self, replica: usize) {
+        if self.is_up {
+            let charges = self.charges();
+            self.replicas[replica].learn(self.now, charges);
+        }
+    }
+
+    fn charges(&mut self) -> Vec<(Tick, Tokens)> {
+        self.store.used(self.now);
+        let entries = self.store.entries();
+        entries
+            .map(|(tick, held)| (Tick(tick), Tokens(held)))
+            .collect()
     }
 
     fn come_back(&mut self) {
@@ -223,12 +249,7 @@ impl Story {
                 self.store.add(tick, change.unsigned_abs());
             }
         }
-        self.store.used(self.now);
-        let charges: Vec<_> = self
-            .store
-            .entries()
-            .map(|(tick, held)| (Tick(tick), Tokens(held)))
-            .collect();
+        let charges = self.charges();
         for ledger in &mut self.replicas {
             ledger.learn(self.now, charges.clone());
             ledger.rejoined();
@@ -238,10 +259,10 @@ impl Story {
 }
 
 proptest! {
-    /// Whoever asks for how much, however often the store goes and in whatever state it comes back: replicas that know
-    /// of each other never pass the limit together.
+    /// Whoever asks for how much, however often the store goes and in whatever state it comes back: together replicas
+    /// pass the limit by no more than they had not been told, a quarter of a share.
     #[test]
-    fn no_minute_holds_more_than_the_limit_through_any_faults(steps in steps()) {
+    fn no_minute_holds_more_than_limit_and_a_step_through_any_faults(steps in steps()) {
         let mut story = Story::new(900);
         for step in steps {
             story.step(step);
@@ -255,7 +276,7 @@ proptest! {
                 .filter(|(tick, _)| within(tick))
                 .map(|(_, amount)| amount)
                 .sum();
-            prop_assert!(sum <= 900, "{sum} within a minute");
+            prop_assert!(sum <= 900 + 75, "{sum} within a minute");
         }
     }
 
@@ -268,7 +289,8 @@ proptest! {
     ) {
         let mut ledger = ledger(900);
         for (second, tokens) in known {
-            ledger.charged(at(second), Tokens(tokens), Tokens::ZERO);
+            let used = ledger.used(at(second));
+            ledger.charged(at(second), Tokens(tokens), used + Tokens(tokens));
         }
         for (second, tokens) in own {
             ledger.charge_alone(at(second), Tokens(tokens));
@@ -312,4 +334,50 @@ fn nothing_always_fits() {
 
     assert_eq!(nothing, Some(Duration::ZERO));
     assert!(!fits(&mut ledger, at(2), 1, 1));
+}
+
+#[test]
+fn what_is_known_moves_with_the_clock_of_the_store() {
+    for by in [-36_000, 36_000] {
+        let mut ledger = ledger(900);
+        let then = |now: Tick| Tick(now.0.saturating_add_signed(by));
+        ledger.charged(at(0), Tokens(300), Tokens(600));
+        ledger.charge_alone(at(5), Tokens(50));
+
+        ledger.turn(by);
+
+        assert_eq!(ledger.used(then(at(5))), Tokens(650));
+        assert_eq!(ledger.clone().take_unsent(then(at(5))), [(then(at(5)), 50)]);
+        ledger.settle(
+            then(at(6)),
+            then(at(0)),
+            By::Store,
+            Tokens(300),
+            Tokens(100),
+        );
+        assert_eq!(ledger.used(then(at(6))), Tokens(450));
+        assert_eq!(ledger.used(then(at(61))), Tokens(50));
+        assert_eq!(ledger.used(then(at(66))), Tokens::ZERO);
+    }
+}
+
+#[test]
+fn an_own_charge_that_was_heard_of_before_its_answer_came_counts_once() {
+    let mut ledger = ledger(900);
+
+    ledger.heard(at(0), Tokens(400));
+    ledger.charged(at(0), Tokens(100), Tokens(300));
+
+    assert_eq!(ledger.used(at(0)), Tokens(400));
+    assert_eq!(ledger.own_charges(at(0)), [(at(0), 100)]);
+}
+
+#[test]
+fn what_the_store_dates_into_the_future_closes_no_window_here() {
+    let mut ledger = ledger(900);
+
+    ledger.learn(at(0), [(at(0), Tokens(100)), (at(3_600), Tokens(800))]);
+
+    assert_eq!(ledger.used(at(0)), Tokens(100));
+    assert_eq!(ledger.used(at(61)), Tokens::ZERO);
 }

@@ -3,18 +3,26 @@
 use std::rc::Rc;
 
 use super::cooldowns::Cooldowns;
-use super::link::Home;
+use super::link::{Home, Slice};
 use super::reply::Pulse;
 use super::{Full, Part, RETRY_LARGE, Shared};
-use crate::domain::Tokens;
+use crate::config::Sharing;
+use crate::domain::{InstanceId, Tokens};
 use crate::ledger::{By, Change, Ledger, Tick};
+
+/// Replicas to reckon with before Redis has ever said how many there are: sharing is asked for where there are several,
+/// and compose files and deployments start with two or three.
+const UNSEEN: u64 = 3;
 
 /// One instance.
 pub(super) struct Account {
+    pub(super) id: InstanceId,
     pub(super) name: String,
     pub(super) home: Rc<Home>,
     /// Mark by which to see that Redis still has what it was told; empty before the first connection.
     pub(super) epoch: String,
+    /// Charges that Redis has counted, as far as this replica has heard: it has fewer when it has gone back to a copy.
+    pub(super) acts: i64,
     /// Live replicas, at least what the configuration says.
     pub(super) replicas: u64,
     least_replicas: u64,
@@ -23,7 +31,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    pub(super) fn new(prefix: &str, name: &str, windows: &[Shared], least_replicas: u64) -> Self {
+    pub(super) fn new(config: &Sharing, id: InstanceId, name: &str, windows: &[Shared]) -> Self {
         let open = |window: &Shared| Ledger::new(window.limit, window.span);
         let ledgers: Vec<Ledger> = windows.iter().map(open).collect();
         let places: Vec<_> = windows
@@ -32,11 +40,13 @@ impl Account {
             .map(|(window, ledger)| (window.name.clone(), window.limit.0, ledger.buckets()))
             .collect();
         Self {
+            id,
             name: name.to_owned(),
-            home: Rc::new(Home::new(prefix, name, &places)),
+            home: Rc::new(Home::new(&config.prefix, name, &places)),
             epoch: String::new(),
-            replicas: least_replicas.max(1),
-            least_replicas,
+            acts: 0,
+            replicas: config.replicas.unwrap_or(UNSEEN),
+            least_replicas: config.replicas.unwrap_or(1),
             ledgers,
             cooldowns: Cooldowns::default(),
         }
@@ -152,8 +162,45 @@ impl Account {
         }
     }
 
-    pub(super) fn count_replicas(&mut self, live: u64) {
-        self.replicas = live.max(self.least_replicas).max(1);
+    /// Takes over how many replicas live. While they come back one after another, there are no fewer than before.
+    pub(super) fn count_replicas(&mut self, live: u64, is_complete: bool) {
+        let least = if is_complete { 1 } else { self.replicas };
+        self.replicas = live.max(self.least_replicas).max(least);
+    }
+
+    /// Takes over what a window holds, as another replica has published it.
+    pub(super) fn told(&mut self, now: Tick, key: &str, used: Tokens) {
+        let places = self.home.windows.iter();
+        for (ledger, place) in self.ledgers.iter_mut().zip(places) {
+            if place.key == key {
+                ledger.heard(now, used);
+            }
+        }
+    }
+
+    /// Follows Redis's clock, which reads so many ticks more than was thought.
+    pub(super) fn turn(&mut self, by: i64) {
+        for ledger in &mut self.ledgers {
+            ledger.turn(by);
+        }
+        // They say by the old clock when they end. Each replica goes on keeping to what it knows.
+        self.cooldowns.forget();
+    }
+
+    /// Returns what a call is to say of each of these windows.
+    pub(super) fn slices<'a, T>(
+        &self,
+        home: &'a Home,
+        windows: impl IntoIterator<Item = (usize, T)>,
+    ) -> Vec<Slice<'a, T>> {
+        let slice = |(position, what): (usize, T)| {
+            Some(Slice {
+                place: home.windows.get(position)?,
+                step: self.ledgers.get(position)?.step(self.replicas),
+                what,
+            })
+        };
+        windows.into_iter().filter_map(slice).collect()
     }
 
     pub(super) fn rejoined(&mut self) {

@@ -1,16 +1,17 @@
 -- Brings changes to charges that were made before: settlements, and what was admitted while Redis was away.
 --
 -- KEYS: the instance's state, then the windows.
--- ARGV: epoch, the milliseconds that the state lives, then for each window: buckets, number of changes, and the changes
--- as tick and difference. Returns {'done'} or {'lost'}.
+-- ARGV: epoch, the milliseconds that the state lives, then for each window: buckets, step, number of changes, and the
+-- changes as tick and difference. Returns {'done'} or {'lost'}.
 
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return {'lost'} end
 
 local at = 3
 for position = 2, #KEYS do
-    local key, buckets, changes = KEYS[position], tonumber(ARGV[at]), tonumber(ARGV[at + 1])
-    at = at + 2
-    local newest, used = open(key, buckets)
+    local key, buckets, step = KEYS[position], tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+    local changes = tonumber(ARGV[at + 2])
+    at = at + 3
+    local newest, used, untold = open(key, buckets)
     for _ = 1, changes do
         -- What another clock dates into the future is charged to this moment.
         local tick, difference = math.min(tonumber(ARGV[at]), newest), tonumber(ARGV[at + 1])
@@ -21,9 +22,10 @@ for position = 2, #KEYS do
             local change = math.max(difference, -held)
             redis.call('HSET', key, slot, whole(held + change))
             used = used + change
+            untold = untold + math.max(change, 0)
         end
     end
-    close(key, buckets, newest, used)
+    close(KEYS[1], key, buckets, step, newest, used, untold)
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return {'done'}

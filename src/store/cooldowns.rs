@@ -155,6 +155,12 @@ impl Cooldowns {
         }
     }
 
+    /// Forgets all that was said by another clock.
+    pub(super) fn forget(&mut self) {
+        self.seen.clear();
+        self.untold.clear();
+    }
+
     /// Compares what Redis has with what was seen before.
     pub(super) fn learn(
         &mut self,

@@ -1,17 +1,19 @@
-//! What the handles of a store share: the connection, its mode, the accounts, the clock, and how a request is decided.
+//! What is kept at one place: the connection, its mode, the accounts, the clock, and how a request is decided.
 //!
-//! A call that fails ends the connection for all. The keeper alone makes the next one.
+//! A call that fails ends the connection for all accounts. The keeper alone makes the next one.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use redis::PushInfo;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::account::Account;
-use super::link::{self, Link};
-use super::reply::Verdict;
-use super::{Charge, Full, LOST, Part};
+use super::link::{self, Expected, Link};
+use super::reply::{self, Verdict};
+use super::{Charge, Full, JUMPED, LOST, Part};
 use crate::config::Sharing;
 use crate::domain::Tokens;
 use crate::ledger::{By, Tick};
@@ -28,22 +30,38 @@ pub(super) enum Mode {
     Well,
 }
 
+/// How far Redis's clock may stray between two heartbeats: more than clocks that are kept in time are ever put right by.
+const STRAY: Duration = Duration::from_secs(2);
+
+/// What the clock is put right by at least; answers come late by less.
+const LATE: i64 = 5;
+
 /// Redis's clock, as this process knows it.
 #[derive(Clone, Copy)]
 pub(super) struct Clock {
     pub(super) at: Instant,
     pub(super) reads: Duration,
+    /// It is Redis's, and not only this machine's.
+    pub(super) is_known: bool,
+    /// Ticks by which it was put right so far.
+    pub(super) turned: i64,
 }
 
 pub(super) struct Inner {
-    pub(super) config: Sharing,
-    pub(super) roots: Option<Vec<u8>>,
-    pub(super) replica: String,
+    pub(super) config: Rc<Sharing>,
+    pub(super) roots: Option<Rc<[u8]>>,
+    pub(super) replica: Rc<str>,
+    /// Whose quota is kept here, for the log.
+    pub(super) instances: String,
     pub(super) accounts: Vec<RefCell<Account>>,
     pub(super) link: RefCell<Option<Rc<Link>>>,
     pub(super) mode: Cell<Mode>,
     pub(super) cause: RefCell<String>,
     pub(super) clock: Cell<Clock>,
+    /// What other replicas have published and nobody has looked at yet.
+    pub(super) ear: RefCell<Option<UnboundedReceiver<PushInfo>>>,
+    /// The log has said that Redis does not tell what others publish.
+    pub(super) is_deaf: Cell<bool>,
     pub(super) losses: Cell<u64>,
     /// The log has said that Redis is degraded, and not yet that it is back.
     pub(super) is_complained: Cell<bool>,
@@ -56,6 +74,39 @@ pub(super) struct Inner {
 }
 
 impl Inner {
+    pub(super) fn new(
+        config: &Rc<Sharing>,
+        roots: &Option<Rc<[u8]>>,
+        replica: &Rc<str>,
+        instances: &str,
+        accounts: Vec<Account>,
+    ) -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            config: config.clone(),
+            roots: roots.clone(),
+            replica: replica.clone(),
+            instances: instances.to_owned(),
+            accounts: accounts.into_iter().map(RefCell::new).collect(),
+            link: RefCell::new(None),
+            mode: Cell::new(Mode::Starting),
+            cause: RefCell::new("not connected yet".to_owned()),
+            clock: Cell::new(Clock {
+                at: now(),
+                reads: since_epoch.unwrap_or_default(),
+                is_known: false,
+                turned: 0,
+            }),
+            ear: RefCell::new(None),
+            is_deaf: Cell::new(false),
+            losses: Cell::new(0),
+            is_complained: Cell::new(false),
+            is_news: Cell::new(false),
+            work: Notify::new(),
+            begun: Notify::new(),
+        }
+    }
+
     /// Asks Redis; `None` if it failed and the replica is on its own.
     pub(super) async fn ask(
         &self,
@@ -64,11 +115,9 @@ impl Inner {
     ) -> Option<Result<Charge, Full>> {
         let link = self.link.borrow().clone()?;
         let (home, epoch) = account.borrow().address();
-        let windows: Vec<_> = parts
-            .iter()
-            .filter_map(|part| Some((home.windows.get(part.window)?, part.amount.0)))
-            .collect();
-        let call = link.reserve(&home, &epoch, &windows);
+        let amounts = parts.iter().map(|part| (part.window, part.amount.0));
+        let windows = account.borrow().slices(&home, amounts);
+        let call = link.reserve(&home, &epoch, self.expected(), &windows);
         let verdict = match self.bounded(call).await {
             Ok(verdict) => verdict,
             Err(cause) => {
@@ -78,32 +127,65 @@ impl Inner {
         };
         let mut account = account.borrow_mut();
         match verdict {
-            Verdict::Charged { news, at, used } => {
-                self.hear(&account, news);
+            Verdict::Charged {
+                news,
+                acts,
+                at,
+                used,
+            } => {
+                self.hear(&mut account, news, acts);
                 account.charged(at, parts, &used);
                 Some(Ok(Charge {
                     at,
+                    turned: self.clock.get().turned,
                     by: By::Store,
                     parts: parts.to_vec(),
                 }))
             }
-            Verdict::Full { news, wait, used } => {
-                self.hear(&account, news);
+            Verdict::Full {
+                news,
+                acts,
+                wait,
+                used,
+            } => {
+                self.hear(&mut account, news, acts);
                 account.heard(self.tick(), parts, &used);
                 Some(Err(Full { fits_in: wait }))
             }
-            Verdict::Lost => {
-                self.lose(&link, LOST.to_owned());
+            Verdict::Lost | Verdict::Jumped => {
+                drop(account);
+                let is_lost = verdict == Verdict::Lost;
+                self.lose(&link, if is_lost { LOST } else { JUMPED }.to_owned());
                 None
             }
         }
     }
 
     /// Has the keeper look at the cooldowns if they have changed.
-    pub(super) fn hear(&self, account: &Account, news: i64) {
+    fn hear(&self, account: &mut Account, news: i64, acts: i64) {
+        account.acts = account.acts.max(acts);
         if account.cooldowns.news != news {
             self.is_news.set(true);
             self.work.notify_one();
+        }
+    }
+
+    /// Takes in what other replicas have published.
+    pub(super) fn listen(&self) {
+        let mut ear = self.ear.borrow_mut();
+        let Some(ear) = ear.as_mut() else {
+            return;
+        };
+        while let Ok(push) = ear.try_recv() {
+            let Some((channel, key, used)) = reply::published(push) else {
+                continue;
+            };
+            for account in &self.accounts {
+                let mut account = account.borrow_mut();
+                if account.home.channel() == channel {
+                    account.told(self.tick(), &key, used);
+                }
+            }
         }
     }
 
@@ -112,6 +194,7 @@ impl Inner {
         account: &RefCell<Account>,
         parts: Vec<Part>,
     ) -> Result<Charge, Full> {
+        self.listen();
         let at = self.tick();
         let mut account = account.borrow_mut();
         let replicas = account.replicas;
@@ -119,6 +202,7 @@ impl Inner {
         account.charge_alone(at, &parts);
         Ok(Charge {
             at,
+            turned: self.clock.get().turned,
             by: By::Alone,
             parts,
         })
@@ -162,9 +246,10 @@ impl Inner {
     /// Logs a degradation once.
     pub(super) fn complain(&self, cause: &str) {
         let replicas = self.replicas();
+        let instances = self.instances.as_str();
         match self.is_complained.replace(true) {
             false => {
-                log::warn!(cause, replicas; "redis is degraded: each replica keeps to its share")
+                log::warn!(cause, replicas, instances; "redis is degraded: each replica keeps to its share")
             }
             true => log::debug!(cause; "redis is still degraded"),
         }
@@ -184,6 +269,34 @@ impl Inner {
     pub(super) fn time(&self) -> Duration {
         let clock = self.clock.get();
         clock.reads + now().saturating_duration_since(clock.at)
+    }
+
+    /// Returns what a call may expect Redis's clock to read.
+    pub(super) fn expected(&self) -> Expected {
+        Expected {
+            reads: self.clock.get().is_known.then(|| self.time()),
+            // A call may be under way for as long, and so may the answer by which the clock was read.
+            give_or_take: STRAY + self.config.timeout * 2,
+        }
+    }
+
+    /// Takes over what Redis's clock reads. Where it was put forward or back, all that is known moves with it.
+    pub(super) fn read_clock(&self, reads: Duration) {
+        let before = self.clock.get();
+        let ticks = |time| i64::try_from(Tick::of(time).0).unwrap_or(i64::MAX);
+        let by = ticks(reads).saturating_sub(ticks(self.time()));
+        let by = if by.abs() < LATE { 0 } else { by };
+        self.clock.set(Clock {
+            at: now(),
+            reads,
+            is_known: true,
+            turned: before.turned.saturating_add(by),
+        });
+        if by != 0 {
+            for account in &self.accounts {
+                account.borrow_mut().turn(by);
+            }
+        }
     }
 }
 

@@ -1,21 +1,30 @@
 -- Lets a replica in, or in again after a fault.
 --
--- The epoch is the mark by which replicas see that Redis still has what they told it. Whoever finds none sets its own.
+-- The epoch is the mark by which replicas see that Redis still has what they told it. Whoever finds none sets its own; so
+-- does who finds that Redis has gone back to an older copy, or has another clock, and then everybody tells all again.
 -- `opens` is when the windows can be relied on: while replicas come back one after another, what the others admitted
 -- meanwhile may not have been told yet.
 --
--- KEYS: the instance's state. ARGV: epoch to set if there is none; milliseconds that the state lives; milliseconds until
--- the windows open; 1 if this replica has admitted anything that it has not told.
--- Returns {epoch, now in ms, milliseconds until the windows open}.
+-- KEYS: the instance's state, its replicas, its cooldowns, then the windows. ARGV: epoch to set if there is none;
+-- milliseconds that the state lives; milliseconds until the windows open; 1 if this replica has admitted anything that it
+-- has not told; the epoch and the acts that it knows; what it expects the clock to read, and how far that may be wrong.
+-- Returns {epoch, now in ms, milliseconds until the windows open, acts}.
 
-local head = redis.call('HMGET', KEYS[1], 'epoch', 'opens')
-local epoch, opens = head[1], tonumber(head[2]) or 0
+local head = redis.call('HMGET', KEYS[1], 'epoch', 'opens', 'acts')
+local epoch, opens, acts = head[1], tonumber(head[2]) or 0, tonumber(head[3]) or 0
+local is_older = acts < tonumber(ARGV[6])
+if epoch and epoch == ARGV[5] and (is_older or has_jumped(ARGV[7], ARGV[8])) then
+    redis.call('DEL', unpack(KEYS))
+    epoch, acts = false, 0
+end
 if not epoch then
     epoch = ARGV[1]
     opens = now_ms + tonumber(ARGV[3])
 elseif ARGV[4] == '1' then
     opens = math.max(opens, now_ms + tonumber(ARGV[3]))
 end
-redis.call('HSET', KEYS[1], 'epoch', epoch, 'opens', whole(opens))
+-- Another clock may have written it.
+opens = math.min(opens, now_ms + tonumber(ARGV[3]))
+redis.call('HSET', KEYS[1], 'epoch', epoch, 'opens', whole(opens), 'acts', whole(acts))
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return {epoch, now_ms, math.max(0, opens - now_ms)}
+return {epoch, now_ms, math.max(0, opens - now_ms), acts}

@@ -9,13 +9,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::account::Account;
-use super::inner::{Clock, Inner, Mode, now};
-use super::link::{self, Link};
-use super::reply::Pulse;
-use super::{LOST, News};
+use super::inner::{Inner, Mode};
+use super::link::{self, Expected, Joining, Link};
+use super::reply::{Heartbeat, Pulse};
+use super::wire::Plan;
+use super::{JUMPED, LOST, News};
 use crate::domain::InstanceId;
 use crate::ledger::{Change, Tick};
 
@@ -61,13 +63,27 @@ fn note_failure(inner: &Inner, cause: String) {
 
 /// Connects, tells what Redis does not know, and waits until the others have done so.
 async fn come_back(inner: &Inner, listen: Listen<'_>) -> Result<Rc<Link>, String> {
-    let open = Link::open(&inner.config, inner.roots.as_deref());
-    let link = match timeout(ATTEMPT, open).await {
+    let (ear, heard) = unbounded_channel();
+    let accounts = inner.accounts.iter();
+    let channel = |account: &RefCell<Account>| account.borrow().home.channel().to_owned();
+    let plan = Plan {
+        servers: &inner.config.servers,
+        roots: inner.roots.as_deref(),
+        ear,
+        channels: accounts.map(channel).collect(),
+    };
+    let link = match timeout(ATTEMPT, Link::open(&plan)).await {
         Ok(Ok(link)) => Rc::new(link),
         Ok(Err(error)) => return Err(link::describe(&error)),
         Err(_) => return Err(format!("no connection within {} s", ATTEMPT.as_secs())),
     };
-    let waits = each(inner, async |account| join(inner, &link, account).await).await?;
+    inner.ear.replace(Some(heard));
+    // By one clock for all, since the first answer may put it right.
+    let expected = inner.expected();
+    let waits = each(inner, async |account| {
+        join(inner, &link, account, expected).await
+    })
+    .await?;
     wait_for_others(inner, &link, waits.into_iter().max().unwrap_or_default()).await?;
     each(inner, async |account| tell(inner, &link, account).await).await?;
     beat(inner, &link, listen).await?;
@@ -79,12 +95,22 @@ async fn come_back(inner: &Inner, listen: Listen<'_>) -> Result<Rc<Link>, String
     inner.begun.notify_waiters();
     // What was admitted since the last telling.
     inner.work.notify_one();
-    let replicas = inner.replicas();
-    match inner.is_complained.take() {
-        true => log::info!(replicas; "redis is back: quota is shared again"),
-        false => log::info!(replicas; "quota is shared through redis"),
-    }
+    say_that_it_is_well(inner, link.is_listening);
     Ok(link)
+}
+
+fn say_that_it_is_well(inner: &Inner, is_listening: bool) {
+    let replicas = inner.replicas();
+    let instances = inner.instances.as_str();
+    match inner.is_complained.take() {
+        true => log::info!(replicas, instances; "redis is back: quota is shared again"),
+        false => log::info!(replicas, instances; "quota is shared through redis"),
+    }
+    if !is_listening && !inner.is_deaf.replace(true) {
+        log::warn!(
+            "redis is older than 6 or its user may use no channels: replicas hear of each other later"
+        );
+    }
 }
 
 /// Goes on alone, telling Redis of it, while others may still have to tell what they did.
@@ -134,16 +160,19 @@ async fn serve(inner: &Inner, link: &Rc<Link>, listen: Listen<'_>) -> String {
 /// Shows that this replica lives, hears of all windows, and passes on what the others have found out.
 async fn beat(inner: &Inner, link: &Link, listen: Listen<'_>) -> Result<(), String> {
     inner.is_news.set(false);
+    inner.listen();
     let pulses = each(inner, async |account| show(inner, link, account).await).await?;
     for (position, pulse) in pulses.into_iter().enumerate() {
         if let Some(account) = inner.accounts.get(position) {
             let mut account = account.borrow_mut();
+            account.count_replicas(pulse.replicas, true);
             account.learn(Tick::of(pulse.now), &pulse);
             let news = account
                 .cooldowns
                 .learn(pulse.now, &inner.replica, &pulse.cooldowns);
+            let id = account.id;
             drop(account);
-            listen(InstanceId(position), news);
+            listen(id, news);
         }
     }
     Ok(())
@@ -159,27 +188,37 @@ async fn each<T>(
 }
 
 /// Joins the replicas of an instance, and returns when its window can be relied on.
-async fn join(inner: &Inner, link: &Link, account: &RefCell<Account>) -> Result<Duration, String> {
-    let (home, has_admitted) = {
+async fn join(
+    inner: &Inner,
+    link: &Link,
+    account: &RefCell<Account>,
+    expected: Expected,
+) -> Result<Duration, String> {
+    let (home, epoch, has_unsent, acts) = {
         let account = account.borrow();
-        (account.home.clone(), account.has_unsent())
+        let (home, epoch) = account.address();
+        (home, epoch, account.has_unsent(), account.acts)
     };
     let proposal = format!("{}-{}", inner.replica, inner.tick().0);
-    let call = link.join(
-        &home,
-        &proposal,
-        OTHERS_RETURN,
-        has_admitted || inner.mode.get() != Mode::Starting,
-    );
-    let joined = inner.bounded(call).await?;
-    inner.clock.set(Clock {
-        at: now(),
-        reads: joined.now,
-    });
+    let joining = Joining {
+        proposal: &proposal,
+        epoch: &epoch,
+        acts,
+        opens_in: OTHERS_RETURN,
+        has_admitted: has_unsent || inner.mode.get() != Mode::Starting,
+        expected,
+    };
+    let joined = inner.bounded(link.join(&home, joining)).await?;
+    inner.read_clock(joined.now);
     let (is_new, name) = {
         let mut account = account.borrow_mut();
         let is_new = account.epoch != joined.epoch;
         account.epoch = joined.epoch;
+        account.acts = if is_new {
+            joined.acts
+        } else {
+            acts.max(joined.acts)
+        };
         (is_new, account.name.clone())
     };
     if is_new {
@@ -232,13 +271,9 @@ async fn send(
         return Ok(());
     }
     let (home, epoch) = account.borrow().address();
-    let windows: Vec<_> = home
-        .windows
-        .iter()
-        .zip(changes.iter())
-        .filter(|(_, changes)| !changes.is_empty())
-        .map(|(place, changes)| (place, changes.as_slice()))
-        .collect();
+    let told = changes.iter().map(Vec::as_slice).enumerate();
+    let told = told.filter(|(_, changes)| !changes.is_empty());
+    let windows = account.borrow().slices(&home, told);
     let told = inner.bounded(link.adjust(&home, &epoch, &windows)).await;
     match told {
         Ok(true) => Ok(()),
@@ -253,14 +288,16 @@ async fn send(
 /// Shows that this replica lives, and returns what Redis has of an instance.
 async fn show(inner: &Inner, link: &Link, account: &RefCell<Account>) -> Result<Pulse, String> {
     let (home, epoch) = account.borrow().address();
-    let pulse = inner
-        .bounded(link.pulse(&home, &epoch, &inner.replica))
-        .await?;
-    let pulse = pulse.ok_or(LOST)?;
-    inner.clock.set(Clock {
-        at: now(),
-        reads: pulse.now,
-    });
-    account.borrow_mut().count_replicas(pulse.replicas);
+    let asked = link.pulse(&home, &epoch, &inner.replica, inner.expected());
+    let pulse = match inner.bounded(asked).await? {
+        Heartbeat::Here(pulse) => pulse,
+        Heartbeat::Lost => return Err(LOST.to_owned()),
+        Heartbeat::Jumped => return Err(JUMPED.to_owned()),
+    };
+    inner.read_clock(pulse.now);
+    let mut known = account.borrow_mut();
+    known.count_replicas(pulse.replicas, false);
+    known.acts = known.acts.max(pulse.acts);
+    drop(known);
     Ok(pulse)
 }

@@ -1,25 +1,15 @@
-//! The connection to Redis: one server or a cluster, the scripts, and their replies as typed values.
+//! The scripts, called over a connection to Redis, and their replies as typed values.
 //!
 //! All calls share one connection and pipeline on it. Scripts are called by their hash and sent whole when Redis does not
 //! know them, so that nothing is lost by a SCRIPT FLUSH or a restart. How long a call may take is left to the caller.
 
-use std::rc::Rc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::cluster::ClusterClient;
-use redis::cluster_async::ClusterConnection;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, RedisResult, Script,
-    ServerErrorKind, TlsCertificates, Value,
-};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind, Value};
 
-use super::reply::{self, Joined, Pulse, Verdict};
-use crate::config::Sharing;
+use super::reply::{self, Heartbeat, Joined, Verdict};
+use super::wire::{Plan, Wire};
 use crate::ledger::Change;
-
-/// Longest time to connect, which happens in the background.
-const CONNECT: Duration = Duration::from_secs(1);
 
 /// How long an instance's state outlives the last replica.
 const STATE_LIVES: Duration = Duration::from_secs(600);
@@ -27,15 +17,20 @@ const STATE_LIVES: Duration = Duration::from_secs(600);
 /// How long a replica counts after its last heartbeat.
 const REPLICA_COUNTS: Duration = Duration::from_secs(3);
 
-/// Calls that may wait to be written. More would only be late.
-const WAITING_CALLS: usize = 4096;
-
 /// Where one shared window is kept, and its measure.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) key: String,
     pub(super) limit: u64,
     pub(super) buckets: u64,
+}
+
+/// A call's part of one window.
+pub(super) struct Slice<'a, T> {
+    pub(super) place: &'a Place,
+    /// The replicas are told of the sum when this much was charged that they do not know.
+    pub(super) step: u64,
+    pub(super) what: T,
 }
 
 /// Where Redis keeps what concerns one instance. All keys carry its hash tag, so that a cluster has them on one node.
@@ -63,19 +58,53 @@ impl Home {
             windows: windows.iter().map(place).collect(),
         }
     }
+
+    /// Returns what a replica publishes to, and listens to, about this instance.
+    pub(super) fn channel(&self) -> &str {
+        &self.state
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        let own = [&self.state, &self.replicas, &self.cooldowns];
+        let windows = self.windows.iter().map(|place| &place.key);
+        own.into_iter().chain(windows).map(String::as_str).collect()
+    }
 }
 
-#[derive(Clone)]
-enum Wire {
-    One(MultiplexedConnection),
-    Cluster(ClusterConnection),
-}
-
-/// A connection; clones share it.
-#[derive(Clone)]
+/// A connection on which scripts are called.
 pub(super) struct Link {
     wire: Wire,
-    scripts: Rc<Scripts>,
+    scripts: Scripts,
+    /// Redis tells what other replicas charge.
+    pub(super) is_listening: bool,
+}
+
+/// What a replica expects the clock of Redis to read, and how far that may be wrong.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected {
+    /// `None` before it has ever been read.
+    pub(super) reads: Option<Duration>,
+    pub(super) give_or_take: Duration,
+}
+
+impl Expected {
+    fn args(self) -> [String; 2] {
+        let reads = self.reads.map_or(0, |reads| reads.as_millis());
+        [reads.to_string(), self.give_or_take.as_millis().to_string()]
+    }
+}
+
+/// What a replica knows of an instance when it joins.
+pub(super) struct Joining<'a> {
+    /// Epoch to set if Redis has none.
+    pub(super) proposal: &'a str,
+    /// Epoch that it knew, with the acts.
+    pub(super) epoch: &'a str,
+    pub(super) acts: i64,
+    /// How long the others may take to join as well.
+    pub(super) opens_in: Duration,
+    pub(super) has_admitted: bool,
+    pub(super) expected: Expected,
 }
 
 /// The scripts, ready to be called.
@@ -136,40 +165,12 @@ impl Call<'_> {
 }
 
 impl Link {
-    /// Connects; `roots` are certificates in PEM form, if others than the built-in ones are to be trusted.
-    pub(super) async fn open(config: &Sharing, roots: Option<&[u8]>) -> RedisResult<Self> {
-        let certificates = TlsCertificates {
-            client_tls: None,
-            root_cert: roots.map(<[u8]>::to_vec),
-        };
-        let is_tls = config.is_tls();
-        let wire = match config.nodes.as_slice() {
-            [one] => {
-                let client = match is_tls {
-                    true => Client::build_with_tls(one.clone(), certificates)?,
-                    false => Client::open(one.clone())?,
-                };
-                // The callers have their own bound.
-                let settings = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(CONNECT))
-                    .set_response_timeout(None)
-                    .set_pipeline_buffer_size(WAITING_CALLS);
-                let open = client.get_multiplexed_async_connection_with_config(&settings);
-                Wire::One(open.await?)
-            }
-            nodes => {
-                let mut builder = ClusterClient::builder(nodes.to_vec())
-                    .connection_timeout(CONNECT)
-                    .retries(1);
-                if is_tls {
-                    builder = builder.certs(certificates);
-                }
-                Wire::Cluster(builder.build()?.get_async_connection().await?)
-            }
-        };
+    pub(super) async fn open(plan: &Plan<'_>) -> RedisResult<Self> {
+        let (wire, is_listening) = plan.open().await?;
         Ok(Self {
             wire,
-            scripts: Rc::new(Scripts::new()),
+            scripts: Scripts::new(),
+            is_listening,
         })
     }
 
@@ -178,16 +179,19 @@ impl Link {
         &self,
         home: &Home,
         epoch: &str,
-        windows: &[(&Place, u64)],
+        expected: Expected,
+        windows: &[Slice<'_, u64>],
     ) -> RedisResult<Verdict> {
         let mut call = Call {
             script: &self.scripts.reserve,
             keys: vec![&home.state],
             args: vec![epoch.to_owned()],
         };
-        for (place, amount) in windows {
+        call.args.extend(expected.args());
+        for window in windows {
+            let place = window.place;
             call.keys.push(&place.key);
-            let numbers = [*amount, place.limit, place.buckets];
+            let numbers = [window.what, place.limit, place.buckets, window.step];
             call.args.extend(numbers.map(|number| number.to_string()));
         }
         reply::verdict(self.run(call).await?)
@@ -198,18 +202,19 @@ impl Link {
         &self,
         home: &Home,
         epoch: &str,
-        windows: &[(&Place, &[Change])],
+        windows: &[Slice<'_, &[Change]>],
     ) -> RedisResult<bool> {
         let mut call = Call {
             script: &self.scripts.adjust,
             keys: vec![&home.state],
             args: vec![epoch.to_owned(), STATE_LIVES.as_millis().to_string()],
         };
-        for (place, changes) in windows {
+        for window in windows {
+            let (place, changes) = (window.place, window.what);
             call.keys.push(&place.key);
-            call.args.push(place.buckets.to_string());
-            call.args.push(changes.len().to_string());
-            for (tick, change) in *changes {
+            let numbers = [place.buckets, window.step, changes.len() as u64];
+            call.args.extend(numbers.map(|number| number.to_string()));
+            for (tick, change) in changes {
                 call.args.extend([tick.0.to_string(), change.to_string()]);
             }
         }
@@ -235,36 +240,34 @@ impl Link {
     }
 
     /// Joins the replicas of an instance.
-    pub(super) async fn join(
-        &self,
-        home: &Home,
-        proposal: &str,
-        opens_in: Duration,
-        has_admitted: bool,
-    ) -> RedisResult<Joined> {
-        let call = Call {
+    pub(super) async fn join(&self, home: &Home, joining: Joining<'_>) -> RedisResult<Joined> {
+        let mut call = Call {
             script: &self.scripts.join,
-            keys: vec![&home.state],
+            keys: home.keys(),
             args: vec![
-                proposal.to_owned(),
+                joining.proposal.to_owned(),
                 STATE_LIVES.as_millis().to_string(),
-                opens_in.as_millis().to_string(),
-                u8::from(has_admitted).to_string(),
+                joining.opens_in.as_millis().to_string(),
+                u8::from(joining.has_admitted).to_string(),
+                joining.epoch.to_owned(),
+                joining.acts.to_string(),
             ],
         };
+        call.args.extend(joining.expected.args());
         reply::joined(self.run(call).await?)
     }
 
-    /// Says that this replica lives, and hears of the others; `None` if Redis has lost what it was told.
+    /// Says that this replica lives, and hears of the others.
     pub(super) async fn pulse(
         &self,
         home: &Home,
         epoch: &str,
         replica: &str,
-    ) -> RedisResult<Option<Pulse>> {
+        expected: Expected,
+    ) -> RedisResult<Heartbeat> {
         let mut call = Call {
             script: &self.scripts.pulse,
-            keys: vec![&home.state, &home.replicas, &home.cooldowns],
+            keys: home.keys(),
             args: vec![
                 epoch.to_owned(),
                 replica.to_owned(),
@@ -272,25 +275,22 @@ impl Link {
                 STATE_LIVES.as_millis().to_string(),
             ],
         };
-        call.keys
-            .extend(home.windows.iter().map(|place| place.key.as_str()));
+        call.args.extend(expected.args());
         reply::pulse(self.run(call).await?, &home.windows)
     }
 
     async fn run(&self, call: Call<'_>) -> RedisResult<Value> {
-        let known = self.send(&call.command("EVALSHA", &call.script.hash)).await;
+        let known = self
+            .wire
+            .send(&call.command("EVALSHA", &call.script.hash))
+            .await;
         match known {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.send(&call.command("EVAL", &call.script.code)).await
+                self.wire
+                    .send(&call.command("EVAL", &call.script.code))
+                    .await
             }
             answer => answer,
-        }
-    }
-
-    async fn send(&self, command: &Cmd) -> RedisResult<Value> {
-        match self.wire.clone() {
-            Wire::One(mut wire) => command.query_async(&mut wire).await,
-            Wire::Cluster(mut wire) => command.query_async(&mut wire).await,
         }
     }
 }

@@ -13,22 +13,26 @@ mod keeper;
 mod link;
 mod reply;
 mod roots;
+mod wire;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use tokio::sync::Notify;
+use futures_util::future::join_all;
 
-use crate::config::Sharing;
+use crate::config::{Servers, Sharing};
 use crate::domain::{InstanceId, Tokens};
 use crate::ledger::{By, Tick};
 use account::Account;
 pub use cooldowns::{About, Cooldown, News};
-use inner::{Clock, Inner, Mode, now};
+use inner::{Inner, Mode};
 
 /// Why Redis is not used if it does not have what it was told, after a restart for instance.
 const LOST: &str = "it has lost its data";
+
+/// Why Redis is not used if its clock reads what no clock that goes can read, after a failover for instance.
+const JUMPED: &str = "its clock has been set";
 
 /// When to ask again for an amount that is more than this replica's part of the limit: Redis may be back by then.
 const RETRY_LARGE: Duration = Duration::from_secs(5);
@@ -57,6 +61,8 @@ pub struct Part {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Charge {
     at: Tick,
+    /// By how many ticks the clock had been put right until then.
+    turned: i64,
     by: By,
     parts: Vec<Part>,
 }
@@ -97,40 +103,52 @@ impl Standing {
 }
 
 /// The shared quota of all instances; clones are the same.
+///
+/// What is kept in one place stands and falls together: a server holds all instances, while in a cluster the node that
+/// holds one may be lost and those of the others not.
 #[derive(Clone)]
 pub struct Store {
-    inner: Rc<Inner>,
+    places: Rc<[Inner]>,
+    /// Where each instance is: the place, and its position there.
+    seats: Rc<[(usize, usize)]>,
 }
 
 impl Store {
     /// Prepares the store; `instances` have the windows of each instance, by its name. Nothing is connected until
     /// [`Store::keep`] runs.
     pub fn new(config: Sharing, replica: u64, instances: &[(String, Vec<Shared>)]) -> Self {
-        let account = |(name, windows): &(String, Vec<Shared>)| {
-            RefCell::new(Account::new(&config.prefix, name, windows, config.replicas))
+        let roots = roots::pem(&config).map(Rc::from);
+        let config = Rc::new(config);
+        let replica: Rc<str> = Rc::from(format!("{replica:016x}"));
+        let account = |id: usize, (name, windows): &(String, Vec<Shared>)| {
+            Account::new(&config, InstanceId(id), name, windows)
         };
-        let accounts = instances.iter().map(account).collect();
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        let open = |name: &str, accounts| Inner::new(&config, &roots, &replica, name, accounts);
+        let accounts = instances.iter().enumerate();
+        let accounts = accounts.map(|(id, instance)| account(id, instance));
+        let numbers = 0..instances.len();
+        let (places, seats) = match config.servers {
+            Servers::One(_) | Servers::Sentinels(_) => (
+                vec![open("all", accounts.collect())],
+                numbers.map(|id| (0, id)).collect(),
+            ),
+            Servers::Cluster(_) => (
+                accounts
+                    .map(|account| open(&account.name.clone(), vec![account]))
+                    .collect(),
+                numbers.map(|id| (id, 0)).collect(),
+            ),
+        };
         Self {
-            inner: Rc::new(Inner {
-                accounts,
-                roots: roots::pem(&config),
-                config,
-                replica: format!("{replica:016x}"),
-                link: RefCell::new(None),
-                mode: Cell::new(Mode::Starting),
-                cause: RefCell::new("not connected yet".to_owned()),
-                clock: Cell::new(Clock {
-                    at: now(),
-                    reads: since_epoch.unwrap_or_default(),
-                }),
-                losses: Cell::new(0),
-                is_complained: Cell::new(false),
-                is_news: Cell::new(false),
-                work: Notify::new(),
-                begun: Notify::new(),
-            }),
+            places: Rc::from(places),
+            seats,
         }
+    }
+
+    fn seat(&self, id: InstanceId) -> Option<(&Inner, &RefCell<Account>)> {
+        let (place, position) = self.seats.get(id.0)?;
+        let place = self.places.get(*place)?;
+        Some((place, place.accounts.get(*position)?))
     }
 
     /// Says by what is known here whether the parts of a request fit once others had what is `ahead` of each, without
@@ -144,9 +162,9 @@ impl Store {
         parts: &[Part],
         ahead: impl Fn(&Part) -> Tokens,
     ) -> Result<(), Full> {
-        let inner = &self.inner;
+        let (inner, account) = self.seat(id).ok_or(Full { fits_in: None })?;
+        inner.listen();
         let now = inner.tick();
-        let account = inner.accounts.get(id.0).ok_or(Full { fits_in: None })?;
         let mut account = account.borrow_mut();
         let replicas = match inner.mode.get() {
             Mode::Well | Mode::Starting => 1,
@@ -160,16 +178,14 @@ impl Store {
     /// # Errors
     /// If it does not fit.
     pub async fn admit(&self, id: InstanceId, parts: Vec<Part>) -> Result<Charge, Full> {
-        let inner = &self.inner;
-        let Some(account) = inner.accounts.get(id.0) else {
-            return Err(Full { fits_in: None });
-        };
+        let (inner, account) = self.seat(id).ok_or(Full { fits_in: None })?;
         if inner.mode.get() == Mode::Starting {
             let begun = inner.begun.notified();
             // Whatever comes of it, the mode says.
             let _ = tokio::time::timeout(inner.config.timeout, begun).await;
         }
         if inner.mode.get() == Mode::Well {
+            inner.listen();
             let now = inner.tick();
             account
                 .borrow_mut()
@@ -183,21 +199,21 @@ impl Store {
 
     /// Replaces charges by what was really used: `actual` for each part. Redis hears of it soon.
     pub fn settle(&self, id: InstanceId, charge: &Charge, actual: impl Fn(&Part) -> Tokens) {
-        let Some(account) = self.inner.accounts.get(id.0) else {
+        let Some((inner, account)) = self.seat(id) else {
             return;
         };
-        let now = self.inner.tick();
+        let turned = inner.clock.get().turned.saturating_sub(charge.turned);
+        let at = Tick(charge.at.0.saturating_add_signed(turned));
         let mut account = account.borrow_mut();
         for part in &charge.parts {
-            account.settle(now, charge.at, charge.by, part, actual(part));
+            account.settle(inner.tick(), at, charge.by, part, actual(part));
         }
-        self.inner.work.notify_one();
+        inner.work.notify_one();
     }
 
     /// Tells the other replicas to leave something alone for a while.
     pub fn begin(&self, id: InstanceId, cooldown: &Cooldown) {
-        let inner = &self.inner;
-        if let Some(account) = inner.accounts.get(id.0) {
+        if let Some((inner, account)) = self.seat(id) {
             let cooldowns = &mut account.borrow_mut().cooldowns;
             cooldowns.begin(inner.time(), &inner.replica, cooldown);
             inner.work.notify_one();
@@ -206,38 +222,49 @@ impl Store {
 
     /// Tells the other replicas that something need not be left alone any longer, if they may think so.
     pub fn end(&self, id: InstanceId, about: &About) {
-        if let Some(account) = self.inner.accounts.get(id.0) {
+        if let Some((inner, account)) = self.seat(id) {
             account.borrow_mut().cooldowns.end(about);
-            self.inner.work.notify_one();
+            inner.work.notify_one();
         }
     }
 
     /// Returns what all replicas use in a window, as far as this one knows.
     pub fn used(&self, id: InstanceId, window: usize) -> Tokens {
-        let now = self.inner.tick();
-        let account = self.inner.accounts.get(id.0);
-        account.map_or(Tokens::ZERO, |account| {
-            account.borrow_mut().used(now, window)
+        self.seat(id).map_or(Tokens::ZERO, |(inner, account)| {
+            inner.listen();
+            account.borrow_mut().used(inner.tick(), window)
         })
     }
 
     /// Returns what is known to be free for this replica in a window.
     pub fn free(&self, id: InstanceId, window: usize) -> Tokens {
-        let now = self.inner.tick();
-        let is_well = self.inner.mode.get() == Mode::Well;
-        let account = self.inner.accounts.get(id.0);
-        account.map_or(Tokens::ZERO, |account| {
-            account.borrow_mut().free(now, window, is_well)
+        self.seat(id).map_or(Tokens::ZERO, |(inner, account)| {
+            let is_well = inner.mode.get() == Mode::Well;
+            account.borrow_mut().free(inner.tick(), window, is_well)
         })
     }
 
     /// Returns how the sharing stands.
     pub fn standing(&self) -> Standing {
-        let inner = &self.inner;
+        let down = self
+            .places
+            .iter()
+            .filter(|place| place.mode.get() != Mode::Well);
+        let down: Vec<&Inner> = down.collect();
+        let cause = |place: &&Inner| place.cause.borrow().clone();
+        let degraded = match (down.first(), down.len() < self.places.len()) {
+            (Some(first), false) => Some(cause(first)),
+            (Some(first), true) => {
+                let names: Vec<&str> = down.iter().map(|place| place.instances.as_str()).collect();
+                Some(format!("for {}: {}", names.join(", "), cause(first)))
+            }
+            (None, _) => None,
+        };
+        let replicas = self.places.iter().map(Inner::replicas).max();
         Standing {
-            degraded: (inner.mode.get() != Mode::Well).then(|| inner.cause.borrow().clone()),
-            replicas: inner.replicas(),
-            losses: inner.losses.get(),
+            degraded,
+            replicas: replicas.unwrap_or(1),
+            losses: self.places.iter().map(|place| place.losses.get()).sum(),
         }
     }
 
@@ -245,6 +272,6 @@ impl Store {
     ///
     /// `listen` is called after each heartbeat, for each instance, with what other replicas have found out.
     pub async fn keep(self, listen: impl Fn(InstanceId, Vec<News>)) {
-        keeper::run(&self.inner, &listen).await;
+        join_all(self.places.iter().map(|place| keeper::run(place, &listen))).await;
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use redis::{ErrorKind, RedisError, RedisResult, Value};
+use redis::{ErrorKind, PushInfo, PushKind, RedisError, RedisResult, Value};
 
 use super::link::Place;
 use crate::domain::Tokens;
@@ -17,17 +17,32 @@ pub(super) enum Verdict {
     /// Charged at this tick; what each window holds now.
     Charged {
         news: i64,
+        acts: i64,
         at: Tick,
         used: Vec<Tokens>,
     },
     /// Not charged; when it fits (`None` if never), and what each window holds.
     Full {
         news: i64,
+        acts: i64,
         wait: Option<Duration>,
         used: Vec<Tokens>,
     },
     /// Redis has lost what it was told.
     Lost,
+    /// Its clock is not what it was.
+    Jumped,
+}
+
+/// Answer to a heartbeat.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heartbeat {
+    /// Redis has all that it was told.
+    Here(Pulse),
+    /// It has lost it.
+    Lost,
+    /// Its clock is not what it was.
+    Jumped,
 }
 
 /// Answer to a replica that joins.
@@ -36,6 +51,7 @@ pub(super) struct Joined {
     pub(super) epoch: String,
     pub(super) now: Duration,
     pub(super) opens_in: Duration,
+    pub(super) acts: i64,
 }
 
 /// What a heartbeat brings back of one instance.
@@ -44,6 +60,7 @@ pub(super) struct Pulse {
     pub(super) now: Duration,
     pub(super) replicas: u64,
     pub(super) news: i64,
+    pub(super) acts: i64,
     pub(super) cooldowns: HashMap<String, String>,
     /// For each window its charges by tick.
     pub(super) windows: Vec<Vec<(Tick, Tokens)>>,
@@ -56,8 +73,10 @@ pub(super) fn verdict(value: Value) -> RedisResult<Verdict> {
         |parts: &mut std::vec::IntoIter<Value>| -> RedisResult<i64> { whole(&next(parts)?) };
     let verdict = match word.as_str() {
         "lost" => Verdict::Lost,
+        "jumped" => Verdict::Jumped,
         "charged" => Verdict::Charged {
             news: number(&mut parts)?,
+            acts: number(&mut parts)?,
             at: Tick(unsigned(number(&mut parts)?)),
             used: parts
                 .map(|part| whole(&part).map(tokens))
@@ -65,9 +84,11 @@ pub(super) fn verdict(value: Value) -> RedisResult<Verdict> {
         },
         "full" => {
             let news = number(&mut parts)?;
+            let acts = number(&mut parts)?;
             let wait = number(&mut parts)?;
             Verdict::Full {
                 news,
+                acts,
                 wait: (wait >= 0).then(|| millis(wait)),
                 used: parts
                     .map(|part| whole(&part).map(tokens))
@@ -94,31 +115,47 @@ pub(super) fn joined(value: Value) -> RedisResult<Joined> {
         epoch: text(next(&mut parts)?)?,
         now: millis(whole(&next(&mut parts)?)?),
         opens_in: millis(whole(&next(&mut parts)?)?),
+        acts: whole(&next(&mut parts)?)?,
     })
 }
 
-pub(super) fn pulse(value: Value, windows: &[Place]) -> RedisResult<Option<Pulse>> {
+pub(super) fn pulse(value: Value, windows: &[Place]) -> RedisResult<Heartbeat> {
     let mut parts = array(value)?.into_iter();
     match text(next(&mut parts)?)?.as_str() {
         "here" => {}
-        "lost" => return Ok(None),
+        "lost" => return Ok(Heartbeat::Lost),
+        "jumped" => return Ok(Heartbeat::Jumped),
         _ => return Err(strange()),
     }
     let now = millis(whole(&next(&mut parts)?)?);
     let replicas = unsigned(whole(&next(&mut parts)?)?);
     let news = whole(&next(&mut parts)?)?;
+    let acts = whole(&next(&mut parts)?)?;
     let cooldowns = pairs(next(&mut parts)?)?;
     let mut logs = Vec::with_capacity(windows.len());
     for place in windows {
         logs.push(charges(pairs(next(&mut parts)?)?, place.buckets));
     }
-    Ok(Some(Pulse {
+    Ok(Heartbeat::Here(Pulse {
         now,
         replicas,
         news,
+        acts,
         cooldowns,
         windows: logs,
     }))
+}
+
+/// What another replica has published: the channel, the key of a window, and what it holds.
+pub(super) fn published(push: PushInfo) -> Option<(String, String, Tokens)> {
+    if push.kind != PushKind::Message {
+        return None;
+    }
+    let mut data = push.data.into_iter();
+    let channel = text(data.next()?).ok()?;
+    let said = text(data.next()?).ok()?;
+    let (key, used) = said.rsplit_once(' ')?;
+    Some((channel, key.to_owned(), Tokens(used.parse().ok()?)))
 }
 
 /// Reads a window's hash: `newest`, `used`, and the buckets of its ring by tick modulo their number.
@@ -241,12 +278,14 @@ mod tests {
         let reply = Value::Array(vec![
             bulk("full"),
             Value::Int(7),
+            Value::Int(3),
             Value::Int(-1),
             Value::Int(90),
         ]);
 
         let expected = Verdict::Full {
             news: 7,
+            acts: 3,
             wait: None,
             used: vec![Tokens(90)],
         };

@@ -1,11 +1,13 @@
 -- Charges a request to all of its windows, or to none of them.
 --
--- KEYS: the instance's state, then the windows. ARGV: epoch, then for each window: amount, limit, buckets.
--- Returns {'charged', news, tick, used...}, {'full', news, wait in ms or -1, used...} or {'lost'}; `news` changes with
--- the cooldowns.
+-- KEYS: the instance's state, then the windows. ARGV: epoch, what the clock is expected to read in ms, how far that may
+-- be wrong, then for each window: amount, limit, buckets, step.
+-- Returns {'charged', news, acts, tick, used...}, {'full', news, acts, wait in ms or -1, used...}, {'lost'} or
+-- {'jumped'}; `news` changes with the cooldowns, `acts` counts charges.
 
-local state = redis.call('HMGET', KEYS[1], 'epoch', 'news')
+local state = redis.call('HMGET', KEYS[1], 'epoch', 'news', 'acts')
 if state[1] ~= ARGV[1] then return {'lost'} end
+if has_jumped(ARGV[2], ARGV[3]) then return {'jumped'} end
 
 -- How long until an amount fits; -1 if it never will.
 local function wait(key, newest, used, amount, limit, buckets)
@@ -21,14 +23,15 @@ local function wait(key, newest, used, amount, limit, buckets)
     return buckets * 100
 end
 
-local reply, opened, longest = {'charged', tonumber(state[2]) or 0, now_tick}, {}, 0
+local reply = {'charged', tonumber(state[2]) or 0, tonumber(state[3]) or 0, now_tick}
+local opened, longest = {}, 0
 for position = 2, #KEYS do
-    local at = (position - 2) * 3 + 2
+    local at = (position - 2) * 4 + 4
     local key, amount = KEYS[position], tonumber(ARGV[at])
-    local limit, buckets = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-    local newest, used = open(key, buckets)
-    opened[position] = {key, newest, used, amount, buckets}
-    reply[position + 2] = used
+    local limit, buckets, step = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+    local newest, used, untold = open(key, buckets)
+    opened[position] = {key, amount, buckets, step, newest, used, untold}
+    reply[position + 3] = used
     -- Nothing always fits, even where more was used than had been reserved.
     if amount > 0 and used + amount > limit and longest >= 0 then
         local until_fits = wait(key, newest, used, amount, limit, buckets)
@@ -37,17 +40,19 @@ for position = 2, #KEYS do
 end
 local is_full = longest ~= 0
 for position, window in pairs(opened) do
-    local key, newest, used, amount, buckets = unpack(window)
+    local key, amount, buckets, step, newest, used, untold = unpack(window)
     if not is_full then
         redis.call('HINCRBY', key, whole(newest % buckets), whole(amount))
-        used = used + amount
-        reply[position + 2] = used
-        reply[3] = newest
+        used, untold = used + amount, untold + amount
+        reply[position + 3] = used
+        reply[4] = newest
     end
-    close(key, buckets, newest, used)
+    close(KEYS[1], key, buckets, step, newest, used, untold)
 end
 if is_full then
     reply[1] = 'full'
-    reply[3] = longest
+    reply[4] = longest
+else
+    reply[3] = redis.call('HINCRBY', KEYS[1], 'acts', 1)
 end
 return reply

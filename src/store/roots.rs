@@ -10,7 +10,7 @@ use crate::config::Sharing;
 ///
 /// They are read once, since reading them takes milliseconds and Redis may have to be connected to often.
 pub(super) fn pem(config: &Sharing) -> Option<Vec<u8>> {
-    if !config.is_tls() {
+    if !config.servers.is_tls() {
         return None;
     }
     if let Some(file) = &config.ca {

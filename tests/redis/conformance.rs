@@ -9,6 +9,7 @@ use azure_openai_proxy::window::{Mark, Window};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
+use crate::process::SOON;
 use crate::replica::{Replica, sharing};
 use crate::server::Server;
 
@@ -77,6 +78,15 @@ impl Replicas {
         self.turn.set(self.turn.get() + 1);
         &self.replicas[self.turn.get() % 2]
     }
+
+    async fn until_agreed(&self) {
+        let [one, other] = &self.replicas;
+        let start = Instant::now();
+        while one.used() != other.used() {
+            assert!(start.elapsed() < SOON, "they do not hear of each other");
+            actix_rt::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 impl Quota for Replicas {
@@ -99,14 +109,11 @@ impl Quota for Replicas {
     }
 
     async fn settle(&mut self, mark: &Charge, _: u64, actual: u64) {
-        let other = self.next();
-        self.next().settle(mark, actual);
-        // The one that did not settle has heard of it.
-        let start = Instant::now();
-        let before = other.used();
-        while other.used() == before && start.elapsed() < SLACK {
-            actix_rt::time::sleep(Duration::from_millis(5)).await;
-        }
+        let (other, settler) = (self.next(), self.next());
+        // Both have heard of the charge, and then of the settlement.
+        self.until_agreed().await;
+        settler.settle(mark, actual);
+        other.until_used(settler.used()).await;
     }
 
     async fn holds(&mut self, tokens: u64) {

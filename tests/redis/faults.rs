@@ -1,5 +1,7 @@
 //! Each way in which Redis can fail: what is said of it, that requests go on, and that it is used again afterwards.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -90,13 +92,13 @@ async fn a_wrong_password_is_named_and_tried_again() {
     is_back_with(&replica, 10).await;
 }
 
-/// Passes bytes on after a while, both ways.
-async fn slowly(to: u16, delay: std::rc::Rc<std::cell::Cell<Duration>>) -> u16 {
+/// Passes bytes on after a while, both ways, to the port that is named when a connection comes.
+pub async fn forward(to: Rc<Cell<u16>>, delay: Rc<Cell<Duration>>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     actix_rt::spawn(async move {
         while let Ok((near, _)) = listener.accept().await {
-            let Ok(far) = TcpStream::connect(("127.0.0.1", to)).await else {
+            let Ok(far) = TcpStream::connect(("127.0.0.1", to.get())).await else {
                 continue;
             };
             let (near_in, near_out) = near.into_split();
@@ -122,8 +124,8 @@ async fn slowly(to: u16, delay: std::rc::Rc<std::cell::Cell<Duration>>) -> u16 {
 #[ignore = "needs redis-server"]
 async fn a_slow_server_costs_one_request_its_patience_and_no_other() {
     let server = Server::start();
-    let delay = std::rc::Rc::new(std::cell::Cell::new(Duration::ZERO));
-    let port = slowly(server.port, delay.clone()).await;
+    let delay = Rc::new(Cell::new(Duration::ZERO));
+    let port = forward(Rc::new(Cell::new(server.port)), delay.clone()).await;
     let url = format!("redis://127.0.0.1:{port}");
     let patience = [("REDIS_TIMEOUT_MS", "200")];
     let replica = Replica::shared(sharing(&url, &patience), 1_000, MINUTE).await;
@@ -155,7 +157,8 @@ async fn connections_that_are_cut_are_made_again() {
     let replica = Replica::shared(sharing(&server.url(), &[]), 1_000, MINUTE).await;
     replica.admit(100).await.unwrap();
 
-    server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    // Who listens counts as a subscriber.
+    server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     replica
         .until("the loss", |standing| standing.losses == 1)
         .await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use azure_openai_proxy::domain::{InstanceId, Tokens};
-use azure_openai_proxy::store::{Part, Shared, Store};
+use azure_openai_proxy::store::{Part, Shared, Standing, Store};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -16,7 +16,7 @@ use crate::server::{Server, free_port};
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Two replicas through this URL have one quota.
-async fn assert_shares(url: &str, more: &[(&str, &str)]) {
+pub async fn assert_shares(url: &str, more: &[(&str, &str)]) {
     let start = || Replica::shared(sharing(url, more), 100, MINUTE);
     let (one, other) = (start().await, start().await);
 
@@ -33,7 +33,7 @@ fn pem(label: &str, content: &[u8]) -> String {
 }
 
 /// Writes an authority and a key with a certificate of it for 127.0.0.1.
-fn authority(folder: &Folder, name: &str) -> [String; 3] {
+pub fn authority(folder: &Folder, name: &str) -> [String; 3] {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -99,11 +99,13 @@ async fn a_user_with_only_the_rights_that_the_readme_names_and_a_database() {
         "on",
         ">p@ss",
         "~{azure-openai-proxy:*",
+        "&{azure-openai-proxy:*",
         "+@hash",
         "+@sortedset",
         "+@scripting",
         "+@keyspace",
         "+@connection",
+        "+@pubsub",
         "+time",
     ]);
     let url = format!("redis://team:p%40ss@127.0.0.1:{}/3", server.port);
@@ -112,6 +114,19 @@ async fn a_user_with_only_the_rights_that_the_readme_names_and_a_database() {
 
     let sizes: String = redis::from_redis_value(server.command(&["INFO", "keyspace"])).unwrap();
     assert!(sizes.contains("db3:") && !sizes.contains("db0:"), "{sizes}");
+
+    // Channels are for what happens just before Redis is lost. Without them all else goes on.
+    server.command(&["ACL", "SETUSER", "team", "resetchannels"]);
+    let url = format!("redis://team:p%40ss@127.0.0.1:{}/4", server.port);
+    assert_shares(&url, &[]).await;
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn a_server_that_knows_no_hello() {
+    let server = Server::start_with(&["--rename-command", "HELLO", ""]);
+
+    assert_shares(&server.url(), &[]).await;
 }
 
 #[actix_web::test]
@@ -137,6 +152,9 @@ fn cluster() -> [Server; 3] {
             &bus,
             "--cluster-node-timeout",
             "2000",
+            // One node that is lost is no reason for the others to refuse.
+            "--cluster-require-full-coverage",
+            "no",
         ];
         (Server::start_with(&options), bus)
     };
@@ -166,12 +184,11 @@ fn cluster() -> [Server; 3] {
     servers
 }
 
-#[actix_web::test]
-#[ignore = "needs redis-server"]
-async fn a_cluster_of_three_holds_every_instance_on_one_of_its_nodes() {
-    let nodes = cluster();
+const NAMES: [&str; 5] = ["east", "west", "north", "south", "centre"];
+
+/// Two replicas' stores with five instances on a cluster.
+async fn stores_on(nodes: &[Server]) -> [Store; 2] {
     let urls: Vec<String> = nodes.iter().map(Server::url).collect();
-    let names = ["east", "west", "north", "south", "centre"];
     let windows = || {
         vec![Shared {
             name: "tokens".to_owned(),
@@ -179,10 +196,7 @@ async fn a_cluster_of_three_holds_every_instance_on_one_of_its_nodes() {
             span: MINUTE,
         }]
     };
-    let instances: Vec<_> = names
-        .iter()
-        .map(|name| ((*name).to_owned(), windows()))
-        .collect();
+    let instances = NAMES.map(|name| (name.to_owned(), windows()));
     let start = || {
         let store = Store::new(sharing(&urls.join(","), &[]), rand::random(), &instances);
         actix_rt::spawn(store.clone().keep(|_, _| ()));
@@ -190,25 +204,38 @@ async fn a_cluster_of_three_holds_every_instance_on_one_of_its_nodes() {
     };
     let stores = [start(), start()];
     for store in &stores {
-        let start = Instant::now();
-        while store.standing().degraded.is_some() {
-            assert!(start.elapsed() < SOON, "{:?}", store.standing());
-            actix_rt::time::sleep(Duration::from_millis(10)).await;
-        }
+        until(store, |standing| {
+            standing.degraded.is_none() && standing.replicas == 2
+        })
+        .await;
     }
+    stores
+}
 
-    for position in 0..names.len() {
-        let ask = |store: &Store, amount| {
-            let amount = Tokens(amount);
-            let store = store.clone();
-            async move {
-                let parts = vec![Part { window: 0, amount }];
-                store.admit(InstanceId(position), parts).await.is_ok()
-            }
-        };
-        assert!(ask(&stores[0], 70).await);
-        assert!(!ask(&stores[1], 40).await);
-        assert!(ask(&stores[1], 30).await);
+async fn until(store: &Store, holds: impl Fn(&Standing) -> bool) {
+    let start = Instant::now();
+    while !holds(&store.standing()) {
+        assert!(start.elapsed() < SOON, "{:?}", store.standing());
+        actix_rt::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn ask(store: &Store, position: usize, amount: u64) -> bool {
+    let amount = Tokens(amount);
+    let parts = vec![Part { window: 0, amount }];
+    store.admit(InstanceId(position), parts).await.is_ok()
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn a_cluster_of_three_holds_every_instance_on_one_of_its_nodes() {
+    let nodes = cluster();
+    let stores = stores_on(&nodes).await;
+
+    for position in 0..NAMES.len() {
+        assert!(ask(&stores[0], position, 70).await);
+        assert!(!ask(&stores[1], position, 40).await);
+        assert!(ask(&stores[1], position, 30).await);
     }
 
     let mut filled = 0;
@@ -219,5 +246,52 @@ async fn a_cluster_of_three_holds_every_instance_on_one_of_its_nodes() {
     assert!(filled >= 2, "all instances are on one node");
     for store in &stores {
         assert_eq!(store.standing().losses, 0);
+    }
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn a_node_that_is_lost_takes_no_instances_with_it_but_its_own() {
+    let mut nodes = cluster();
+    let stores = stores_on(&nodes).await;
+    let is_on = |node: &Server, name: &str| {
+        let key = format!("{{azure-openai-proxy:{name}}}:state");
+        let found = node.try_command(&["EXISTS", &key]);
+        found.is_some_and(|found| redis::from_redis_value(found).unwrap_or(0) == 1)
+    };
+    let node = nodes.iter().position(|node| {
+        let held = NAMES.iter().filter(|name| is_on(node, name)).count();
+        held > 0 && held < NAMES.len()
+    });
+    let node = &mut nodes[node.unwrap()];
+    let (lost, left): (Vec<usize>, Vec<usize>) =
+        (0..NAMES.len()).partition(|&position| is_on(node, NAMES[position]));
+
+    node.kill();
+    for store in &stores {
+        until(store, |standing| standing.degraded.is_some()).await;
+    }
+    for &position in &left {
+        assert!(ask(&stores[0], position, 70).await, "{}", NAMES[position]);
+        assert!(!ask(&stores[1], position, 40).await, "{}", NAMES[position]);
+        assert!(ask(&stores[1], position, 30).await, "{}", NAMES[position]);
+    }
+    for &position in &lost {
+        // Each has a half.
+        assert!(!ask(&stores[0], position, 60).await, "{}", NAMES[position]);
+        assert!(ask(&stores[0], position, 50).await, "{}", NAMES[position]);
+        assert!(ask(&stores[1], position, 50).await, "{}", NAMES[position]);
+    }
+    let cause = stores[0].standing().degraded.unwrap_or_default();
+    for (position, name) in NAMES.iter().enumerate() {
+        assert_eq!(cause.contains(name), lost.contains(&position), "{cause}");
+    }
+
+    node.run();
+    for store in &stores {
+        until(store, |standing| standing.degraded.is_none()).await;
+    }
+    for (position, name) in NAMES.iter().enumerate() {
+        assert!(!ask(&stores[0], position, 10).await, "{name}");
     }
 }

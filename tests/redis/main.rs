@@ -11,7 +11,9 @@
     reason = "clippy knows tests by their attribute, and here functions of tests stand beside them"
 )]
 
+mod clock;
 mod conformance;
+mod failover;
 mod faults;
 mod fleet;
 mod kinds;
@@ -19,5 +21,6 @@ mod kinds;
 mod process;
 mod replica;
 mod replicas;
+mod sentinel;
 mod server;
 mod sharing;

@@ -20,6 +20,7 @@ pub struct Server {
     pub port: u16,
     folder: Folder,
     options: Vec<String>,
+    vars: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -41,12 +42,19 @@ impl Server {
             port: free_port(),
             folder: Folder::new(),
             options: options.iter().map(|&option| option.to_owned()).collect(),
+            vars: Vec::new(),
             child: None,
         }
     }
 
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Sets a variable of its environment.
+    pub fn with_var(mut self, name: &str, value: &str) -> Self {
+        self.vars.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// Runs it, empty, on its port.
@@ -66,6 +74,7 @@ impl Server {
             .args(["--save", "", "--appendonly", "no", "--dir"])
             .arg(self.folder.path())
             .args(&self.options)
+            .envs(self.vars.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -103,7 +112,22 @@ impl Server {
             .unwrap_or_else(|| panic!("{words:?} failed"))
     }
 
-    fn try_command(&self, words: &[&str]) -> Option<Value> {
+    /// Waits until what it says to a command holds such words.
+    pub fn until(&self, words: &[&str], holds: &[&str]) {
+        let start = Instant::now();
+        loop {
+            let said = self.try_command(words);
+            let said: Option<String> = said.and_then(|said| redis::from_redis_value(said).ok());
+            let said = said.unwrap_or_default();
+            if holds.iter().all(|word| said.contains(word)) {
+                return;
+            }
+            assert!(start.elapsed() < SOON, "{holds:?} did not come: {said}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn try_command(&self, words: &[&str]) -> Option<Value> {
         let client = redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_connection_with_timeout(SOON).ok()?;
         let mut command = redis::cmd(words[0]);

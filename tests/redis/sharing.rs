@@ -14,8 +14,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 const BEATS: Duration = Duration::from_millis(1000);
 
 async fn three(server: &Server, limit: u64) -> [Replica; 3] {
+    three_at(&server.url(), &[], limit).await
+}
+
+pub async fn three_at(url: &str, more: &[(&str, &str)], limit: u64) -> [Replica; 3] {
     let start = || async {
-        let replica = Replica::start(sharing(&server.url(), &[]), limit, MINUTE);
+        let replica = Replica::start(sharing(url, more), limit, MINUTE);
         replica
             .until("sharing", |standing| standing.degraded.is_none())
             .await;
@@ -31,7 +35,7 @@ async fn three(server: &Server, limit: u64) -> [Replica; 3] {
 }
 
 /// Asks in small pieces until it is refused.
-async fn fill(replica: &Replica, piece: u64, most: u64) -> u64 {
+pub async fn fill(replica: &Replica, piece: u64, most: u64) -> u64 {
     let mut admitted = 0;
     while admitted < most && replica.admit(piece).await.is_ok() {
         admitted += piece;
@@ -39,7 +43,7 @@ async fn fill(replica: &Replica, piece: u64, most: u64) -> u64 {
     admitted
 }
 
-async fn until_shared(replicas: &[Replica]) {
+pub async fn until_shared(replicas: &[Replica]) {
     for replica in replicas {
         replica
             .until("sharing", |standing| standing.degraded.is_none())
@@ -47,7 +51,7 @@ async fn until_shared(replicas: &[Replica]) {
     }
 }
 
-async fn until_degraded(replicas: &[Replica]) {
+pub async fn until_degraded(replicas: &[Replica]) {
     for replica in replicas {
         replica
             .until("the fault", |standing| standing.degraded.is_some())
@@ -81,6 +85,29 @@ async fn through_a_restart_three_unequal_replicas_stay_within_limit_and_one_shar
     assert!(admitted <= 900 + 300, "{admitted}");
     assert!(admitted >= 900, "{admitted}");
     drop(replicas);
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn a_burst_just_before_redis_is_lost_is_known_to_those_who_had_no_part_in_it() {
+    for burst in [450, 900] {
+        let mut server = Server::start();
+        let replicas = three(&server, 900).await;
+        let asks = (0..burst / 10).map(|_| replicas[0].admit(10));
+        let answers = futures_util::future::join_all(asks).await;
+        let mut admitted = 10 * answers.iter().filter(|answer| answer.is_ok()).count() as u64;
+        // In this one thread they have to be let read what has been said.
+        actix_rt::time::sleep(Duration::from_millis(10)).await;
+
+        server.kill();
+        for replica in replicas.iter().rev() {
+            admitted += fill(replica, 10, 900).await;
+        }
+
+        // They may not have heard of the last step, a quarter of a share; without the news, of the whole burst.
+        assert!(admitted <= 900 + 75, "{admitted} after {burst}");
+        assert!(admitted >= 900 - 3 * 10, "{admitted} after {burst}");
+    }
 }
 
 #[actix_web::test]
@@ -217,6 +244,22 @@ async fn without_redis_from_the_start_each_keeps_to_the_configured_share() {
         replica.until_used(900).await;
         assert!(replica.admit(10).await.is_err());
     }
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn without_redis_from_the_start_three_are_reckoned_with_until_it_says_how_many_there_are() {
+    let mut server = Server::absent(&[]);
+    let replica = Replica::start(sharing(&server.url(), &[]), 900, MINUTE);
+    until_degraded(std::slice::from_ref(&replica)).await;
+
+    let alone = fill(&replica, 10, 900).await;
+    server.run();
+    until_shared(std::slice::from_ref(&replica)).await;
+    let together = fill(&replica, 10, 900).await;
+
+    assert_eq!((alone, together), (300, 600));
+    assert_eq!(replica.store.standing().replicas, 1);
 }
 
 #[actix_web::test]

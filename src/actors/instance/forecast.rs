@@ -42,9 +42,11 @@ impl State {
                 ..closed
             })),
         };
+        let windows = self.shared.as_ref();
+        let shared_lacks = windows.is_some_and(|windows| windows.lacks_own(need));
         Fit {
             tokens,
-            is_of_all,
+            is_of_all: is_of_all || shared_lacks,
             refusal,
         }
     }

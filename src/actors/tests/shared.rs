@@ -174,3 +174,29 @@ async fn who_left_before_the_store_refused_does_not_come_back() {
         assert_eq!(view(&registry, 0).await.in_flight, 0);
     }
 }
+
+#[actix::test]
+async fn who_waits_for_what_all_replicas_share_is_not_overtaken_by_another_model() {
+    let redis = Mute::open();
+    // Alone each of two may use 500, so 400 leave too little for 300, which our own window of 1000 would have.
+    let registry = redis.launch(2, &[instance("a", 1, 1_000)]);
+    let _held = acquire(&registry, want(400, 0), &[]).await.unwrap();
+    // Until Redis has been given up, all that is known to be free may be asked for.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let waiter = spawn(&registry, want(300, 0), waits(60));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(waiting(&registry).await, 1);
+    let another = Want {
+        model: ModelKey::of("gpt-35"),
+        name: ModelName::new("gpt-35"),
+        ..want(50, 0)
+    };
+
+    let overtakes = acquire(&registry, another, &[]).await;
+
+    assert!(
+        matches!(overtakes, Err(Unavailable::Busy { .. })),
+        "{overtakes:?}"
+    );
+    waiter.abort();
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::Sharing;
+use crate::config::{Servers, Sharing};
 
 fn on(more: &[(&str, &str)]) -> Vec<(String, String)> {
     let base = [
@@ -31,8 +31,9 @@ fn assert_refused(more: &[(&str, &str)], variable: &str, text: &str) {
 
 /// The place of each node, as Redis's own library shows it.
 fn places(url: &str) -> Vec<String> {
-    let nodes = sharing(&[("REDIS_URL", url)]).nodes;
-    nodes.iter().map(|node| node.addr().to_string()).collect()
+    let servers = sharing(&[("REDIS_URL", url)]).servers;
+    let nodes = servers.nodes().iter();
+    nodes.map(|node| node.addr().to_string()).collect()
 }
 
 #[test]
@@ -55,7 +56,7 @@ fn the_defaults_are_those_of_the_documentation() {
 
         assert_eq!(sharing.prefix, "azure-openai-proxy");
         assert_eq!(sharing.timeout, Duration::from_millis(50));
-        assert_eq!(sharing.replicas, 1);
+        assert_eq!(sharing.replicas, None);
         assert!(sharing.ca.is_none());
     }
 }
@@ -71,14 +72,37 @@ fn every_kind_of_redis_has_its_url() {
         ["a:1", "b:2", "c:3"]
     );
 
-    let node = sharing(&[("REDIS_URL", "redis://team:p%40ss@redis/5")])
-        .nodes
-        .remove(0);
+    let sharing = sharing(&[("REDIS_URL", "redis://team:p%40ss@redis/5")]);
 
-    let settings = node.redis_settings();
+    let settings = sharing.servers.nodes()[0].redis_settings();
     assert_eq!(settings.username(), Some("team"));
     assert_eq!(settings.password(), Some("p@ss"));
     assert_eq!(settings.db(), 5);
+}
+
+#[test]
+fn sentinels_have_a_master_and_passwords_of_their_own() {
+    let url =
+        "rediss+sentinel://team:p%40ss@a, b:7000,[::1]/my-master/3?sentinel_password=s%2Fcret";
+
+    let servers = sharing(&[("REDIS_URL", url)]).servers;
+
+    assert_eq!(places(url), ["a:26379", "b:7000", "::1:26379"]);
+    assert!(servers.is_tls());
+    let Servers::Sentinels(sentinels) = servers else {
+        panic!("no sentinels");
+    };
+    assert_eq!(sentinels.name, "my-master");
+    assert_eq!(sentinels.master.username(), Some("team"));
+    assert_eq!(sentinels.master.password(), Some("p@ss"));
+    assert_eq!(sentinels.master.db(), 3);
+    for node in &sentinels.nodes {
+        assert_eq!(node.redis_settings().username(), None);
+        assert_eq!(node.redis_settings().password(), Some("s/cret"));
+        assert_eq!(node.redis_settings().db(), 0);
+    }
+    let plain = "redis+sentinel://a/mymaster";
+    assert!(!sharing(&[("REDIS_URL", plain)]).servers.is_tls());
 }
 
 #[test]
@@ -93,6 +117,15 @@ fn a_url_that_cannot_be_used_is_named_and_not_shown() {
         ("redis://:hunter2@a,redis://b", "different"),
         ("redis://a/1,redis://b/1", "a cluster has only 0"),
         ("redis://a,unix:///pass.sock", "unix socket"),
+        ("redis+sentinel://:hunter2@a", "name of the master"),
+        (
+            "redis+sentinel://:hunter2@a/m#insecure",
+            "name of the master",
+        ),
+        ("redis+sentinel://:hunter2@a,,b/m", "is empty"),
+        ("redis+sentinel://:hunter2@a:b/m", "cannot be read"),
+        ("redis+sentinel://:hunter2@a/m/first", "database"),
+        ("redis+sentinel://a/m?password=hunter2", "after ?"),
     ] {
         assert_refused(&[("REDIS_URL", url)], "REDIS_URL: ", text);
     }

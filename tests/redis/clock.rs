@@ -1,0 +1,160 @@
+//! Redis with a clock that is put forward or back, as after a failover to a host that keeps another time.
+
+use std::process::Command;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::process::{Folder, SOON};
+use crate::replica::{Replica, sharing};
+use crate::server::Server;
+use crate::sharing::{fill, until_shared};
+
+/// A clock that is wrong by the seconds in a file, for a program that is started with it.
+const CLOCK: &str = r#"
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+int gettimeofday(struct timeval *tv, void *zone) {
+    char text[32] = {0};
+    struct timespec now;
+    int file = open(getenv("CLOCK_FILE"), O_RDONLY);
+    (void) zone;
+    if (file >= 0) {
+        if (read(file, text, sizeof(text) - 1) < 0) text[0] = 0;
+        close(file);
+    }
+    syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
+    tv->tv_sec = now.tv_sec + atol(text);
+    tv->tv_usec = now.tv_nsec / 1000;
+    return 0;
+}
+"#;
+
+/// A server whose clock can be set.
+struct Clocked {
+    server: Server,
+    folder: Folder,
+}
+
+impl Clocked {
+    fn start() -> Self {
+        let folder = Folder::new();
+        let source = folder.write("clock.c", CLOCK);
+        let library = folder.path().join("clock.so");
+        let library = library.to_str().unwrap().to_owned();
+        let compiled = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o", &library, &source])
+            .status();
+        assert!(
+            compiled
+                .expect("a C compiler links our own tests")
+                .success()
+        );
+        let file = folder.write("offset", "0");
+        let mut server = Server::absent(&[])
+            .with_var("LD_PRELOAD", &library)
+            .with_var("CLOCK_FILE", &file);
+        server.run();
+        Self { server, folder }
+    }
+
+    /// Sets the clock off by so many seconds.
+    fn set(&self, offset: i64) {
+        // In one piece, so that nobody reads half of it.
+        let new = self.folder.write("offset.new", &offset.to_string());
+        std::fs::rename(new, self.folder.path().join("offset")).unwrap();
+    }
+}
+
+/// After the jump: everything is known again, nothing is admitted over, and it leaves the window in time.
+async fn assert_survives(jump: i64) {
+    let clocked = Clocked::start();
+    let span = Duration::from_secs(8);
+    let start = || Replica::shared(sharing(&clocked.server.url(), &[]), 100, span);
+    let (one, other) = (start().await, start().await);
+    for replica in [&one, &other] {
+        replica
+            .until("two", |standing| standing.replicas == 2)
+            .await;
+    }
+    let charged = Instant::now();
+    assert_eq!(fill(&one, 10, 60).await, 60);
+    other.until_used(60).await;
+
+    clocked.set(jump);
+    let mut admitted = 60;
+    for _ in 0..4 {
+        admitted += fill(&one, 10, 100).await + fill(&other, 10, 100).await;
+        actix_rt::time::sleep(Duration::from_millis(300)).await;
+    }
+    let took = charged.elapsed();
+    assert!(
+        admitted <= 100,
+        "{admitted} after {took:?} and a jump of {jump} s"
+    );
+    one.until("the jump", |standing| standing.losses >= 1).await;
+    until_shared(&[one, other]).await;
+
+    // A newcomer asks Redis alone.
+    let newcomer = start().await;
+    let mut free_at = None;
+    while free_at.is_none() {
+        if newcomer.admit(100).await.is_ok() {
+            free_at = Some(charged.elapsed());
+        }
+        assert!(
+            charged.elapsed() < span + SOON,
+            "it stays closed after {jump} s"
+        );
+        actix_rt::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(free_at >= Some(span), "{free_at:?} after {jump} s");
+    assert!(
+        free_at <= Some(span + Duration::from_secs(4)),
+        "{free_at:?} after {jump} s"
+    );
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn a_clock_that_is_put_forward_does_not_empty_the_windows() {
+    assert_survives(3600).await;
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn a_clock_that_is_put_back_does_not_close_the_windows() {
+    assert_survives(-3600).await;
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn windows_that_nobody_remembers_are_open_again_a_span_after_the_clock_was_put_back() {
+    let clocked = Clocked::start();
+    let span = Duration::from_secs(3);
+    let start = || Replica::shared(sharing(&clocked.server.url(), &[]), 100, span);
+    let before = start().await;
+    assert_eq!(fill(&before, 10, 100).await, 100);
+    drop(before);
+
+    clocked.set(-3600);
+    let newcomer = start().await;
+    let joined = Instant::now();
+    let at_once = fill(&newcomer, 10, 100).await;
+    while newcomer.admit(100).await.is_err() {
+        assert!(joined.elapsed() < span + SOON, "it stays closed");
+        actix_rt::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    assert_eq!(at_once, 0);
+    assert!(
+        joined.elapsed() < span + Duration::from_secs(3),
+        "{:?}",
+        joined.elapsed()
+    );
+}
