@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::ahead::Ahead;
 use super::cooldowns::Cooldowns;
 use super::link::{Home, Slice};
 use super::reply::Pulse;
@@ -28,6 +29,7 @@ pub(super) struct Account {
     least_replicas: u64,
     ledgers: Vec<Ledger>,
     pub(super) cooldowns: Cooldowns,
+    pub(super) ahead: Ahead,
 }
 
 impl Account {
@@ -49,6 +51,7 @@ impl Account {
             least_replicas: config.replicas.unwrap_or(1),
             ledgers,
             cooldowns: Cooldowns::default(),
+            ahead: Ahead::default(),
         }
     }
 
@@ -94,6 +97,25 @@ impl Account {
         }
     }
 
+    /// Returns for how many more such requests to charge along with one.
+    pub(super) fn worth_ahead(&mut self, now: Tick, parts: &[Part]) -> u64 {
+        let replicas = self.replicas;
+        let ledgers = &mut self.ledgers;
+        let free: Vec<Tokens> = ledgers
+            .iter_mut()
+            .map(|it| it.free(now, replicas))
+            .collect();
+        let free = |window: usize| free.get(window).copied().unwrap_or_default();
+        self.ahead.worth(now, parts, free)
+    }
+
+    /// Gives back what was charged ahead and is not used.
+    fn give_back(&mut self, now: Tick) {
+        for (at, part) in self.ahead.take_left(now) {
+            self.settle(now, at, By::Store, &part, Tokens::ZERO);
+        }
+    }
+
     pub(super) fn heard(&mut self, now: Tick, parts: &[Part], used: &[Tokens]) {
         for (part, used) in parts.iter().zip(used) {
             if let Some(ledger) = self.ledgers.get_mut(part.window) {
@@ -129,6 +151,7 @@ impl Account {
 
     /// Takes what Redis has not heard of, by window.
     pub(super) fn take_unsent(&mut self, now: Tick) -> Vec<Vec<Change>> {
+        self.give_back(now);
         self.ledgers
             .iter_mut()
             .map(|ledger| ledger.take_unsent(now))
@@ -143,6 +166,7 @@ impl Account {
 
     /// Returns all that was admitted here and still counts, by window.
     pub(super) fn own_charges(&mut self, now: Tick) -> Vec<Vec<Change>> {
+        self.give_back(now);
         self.ledgers
             .iter_mut()
             .map(|ledger| ledger.own_charges(now))
@@ -183,6 +207,7 @@ impl Account {
         for ledger in &mut self.ledgers {
             ledger.turn(by);
         }
+        self.ahead.turn(by);
         // They say by the old clock when they end. Each replica goes on keeping to what it knows.
         self.cooldowns.forget();
     }

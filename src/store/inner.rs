@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use redis::PushInfo;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant as Deadline;
 
 use super::account::Account;
 use super::link::{self, Expected, Link};
@@ -107,18 +108,53 @@ impl Inner {
         }
     }
 
+    /// Takes a request from what was charged ahead.
+    pub(super) fn take_ahead(&self, account: &RefCell<Account>, parts: &[Part]) -> Option<Charge> {
+        let at = account.borrow_mut().ahead.take(self.tick(), parts)?;
+        Some(self.charge(at, By::Store, parts.to_vec()))
+    }
+
+    fn charge(&self, at: Tick, by: By, parts: Vec<Part>) -> Charge {
+        Charge {
+            at,
+            turned: self.clock.get().turned,
+            by,
+            parts,
+        }
+    }
+
     /// Asks Redis; `None` if it failed and the replica is on its own.
     pub(super) async fn ask(
         &self,
         account: &RefCell<Account>,
         parts: &[Part],
     ) -> Option<Result<Charge, Full>> {
+        let until = Deadline::now() + self.config.timeout;
+        let more = account.borrow_mut().worth_ahead(self.tick(), parts);
+        if more > 0 {
+            let all: Vec<Part> = parts.iter().map(|part| part.times(more + 1)).collect();
+            if let Ok(at) = self.ask_for(account, &all, until).await? {
+                account.borrow_mut().ahead.keep(at, parts, more);
+                return Some(Ok(self.charge(at, By::Store, parts.to_vec())));
+            }
+            // Others were quicker: there may still be room for one.
+        }
+        let answer = self.ask_for(account, parts, until).await?;
+        Some(answer.map(|at| self.charge(at, By::Store, parts.to_vec())))
+    }
+
+    async fn ask_for(
+        &self,
+        account: &RefCell<Account>,
+        parts: &[Part],
+        until: Deadline,
+    ) -> Option<Result<Tick, Full>> {
         let link = self.link.borrow().clone()?;
         let (home, epoch) = account.borrow().address();
         let amounts = parts.iter().map(|part| (part.window, part.amount.0));
         let windows = account.borrow().slices(&home, amounts);
         let call = link.reserve(&home, &epoch, self.expected(), &windows);
-        let verdict = match self.bounded(call).await {
+        let verdict = match self.bounded_until(until, call).await {
             Ok(verdict) => verdict,
             Err(cause) => {
                 self.lose(&link, cause);
@@ -135,12 +171,7 @@ impl Inner {
             } => {
                 self.hear(&mut account, news, acts);
                 account.charged(at, parts, &used);
-                Some(Ok(Charge {
-                    at,
-                    turned: self.clock.get().turned,
-                    by: By::Store,
-                    parts: parts.to_vec(),
-                }))
+                Some(Ok(at))
             }
             Verdict::Full {
                 news,
@@ -200,12 +231,7 @@ impl Inner {
         let replicas = account.replicas;
         account.fits(at, &parts, replicas, |_| Tokens::ZERO)?;
         account.charge_alone(at, &parts);
-        Ok(Charge {
-            at,
-            turned: self.clock.get().turned,
-            by: By::Alone,
-            parts,
-        })
+        Ok(self.charge(at, By::Alone, parts))
     }
 
     /// Waits for a call, no longer than allowed.
@@ -213,7 +239,16 @@ impl Inner {
         &self,
         call: impl Future<Output = redis::RedisResult<T>>,
     ) -> Result<T, String> {
-        match tokio::time::timeout(self.config.timeout, call).await {
+        let until = Deadline::now() + self.config.timeout;
+        self.bounded_until(until, call).await
+    }
+
+    async fn bounded_until<T>(
+        &self,
+        until: Deadline,
+        call: impl Future<Output = redis::RedisResult<T>>,
+    ) -> Result<T, String> {
+        match tokio::time::timeout_at(until, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(link::describe(&error)),
             Err(_) => {

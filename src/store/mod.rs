@@ -7,6 +7,7 @@
 //! and hears what the others use. Health, tokens and which instance to ask are left to the actors.
 
 mod account;
+mod ahead;
 mod cooldowns;
 mod inner;
 mod keeper;
@@ -55,6 +56,13 @@ pub struct Part {
     pub window: usize,
     /// Amount.
     pub amount: Tokens,
+}
+
+impl Part {
+    fn times(self, count: u64) -> Self {
+        let amount = Tokens(self.amount.0.saturating_mul(count));
+        Self { amount, ..self }
+    }
 }
 
 /// Charges that were made, to be settled once.
@@ -186,6 +194,9 @@ impl Store {
         }
         if inner.mode.get() == Mode::Well {
             inner.listen();
+            if let Some(charge) = inner.take_ahead(account, &parts) {
+                return Ok(charge);
+            }
             let now = inner.tick();
             account
                 .borrow_mut()

@@ -279,3 +279,57 @@ async fn what_uses_no_tokens_is_admitted_where_more_was_used_than_the_limit() {
     assert!(something.is_err());
     assert_eq!(other.store.standing().degraded, None);
 }
+
+/// Calls of scripts that a server has answered.
+fn calls(server: &Server) -> u64 {
+    let said = redis::from_redis_value::<String>(server.command(&["INFO", "commandstats"]));
+    let said = said.unwrap();
+    let line = said
+        .lines()
+        .find(|line| line.starts_with("cmdstat_evalsha:"));
+    let calls = line.unwrap().split("calls=").nth(1).unwrap();
+    calls.split(',').next().unwrap().parse().unwrap()
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn very_many_small_requests_share_calls_and_what_was_charged_ahead_comes_back() {
+    let server = Server::start();
+    let start = || Replica::shared(sharing(&server.url(), &[]), 1_000_000_000, MINUTE);
+    let (one, other) = (start().await, start().await);
+    let before = calls(&server);
+
+    let (mut asked, mut charges) = (0, Vec::new());
+    while asked < 20_000 {
+        charges.push(one.admit(3).await.unwrap());
+        asked += 1;
+    }
+
+    let took = calls(&server) - before;
+    assert!(took < asked / 4, "{took} calls for {asked} requests");
+    one.until_used(3 * asked).await;
+    other.until_used(3 * asked).await;
+    for charge in &charges {
+        one.settle(charge, 1);
+    }
+    other.until_used(asked).await;
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn very_many_small_requests_of_two_replicas_fill_the_window_and_no_more() {
+    let server = Server::start();
+    let start = || Replica::shared(sharing(&server.url(), &[]), 5_000, MINUTE);
+    let (one, other) = (start().await, start().await);
+
+    let mut admitted = 0;
+    for _ in 0..4 {
+        let (mine, theirs) = tokio::join!(fill(&one, 1, 5_000), fill(&other, 1, 5_000));
+        admitted += mine + theirs;
+        assert!(admitted <= 5_000, "{admitted}");
+        // What one was charged ahead and did not use is there for the other.
+        actix_rt::time::sleep(BEATS).await;
+    }
+
+    assert_eq!(admitted, 5_000);
+}
