@@ -55,6 +55,14 @@ impl Account {
         }
     }
 
+    /// Takes over the mark, with the charges that Redis has counted under it. True if it is another than before.
+    pub(super) fn enter(&mut self, epoch: String, acts: i64) -> bool {
+        let is_new = self.epoch != epoch;
+        self.acts = if is_new { acts } else { self.acts.max(acts) };
+        self.epoch = epoch;
+        is_new
+    }
+
     /// Returns where Redis keeps it, and the mark by which to see that it does.
     pub(super) fn address(&self) -> (Rc<Home>, String) {
         (self.home.clone(), self.epoch.clone())

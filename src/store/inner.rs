@@ -161,7 +161,19 @@ impl Inner {
                 return None;
             }
         };
-        let mut account = account.borrow_mut();
+        let learned = self.learn(&mut account.borrow_mut(), parts, verdict);
+        learned
+            .map_err(|cause| self.lose(&link, cause.to_owned()))
+            .ok()
+    }
+
+    /// Takes over what Redis says to a charge; an error is why it is not to be used any longer.
+    fn learn(
+        &self,
+        account: &mut Account,
+        parts: &[Part],
+        verdict: Verdict,
+    ) -> Result<Result<Tick, Full>, &'static str> {
         match verdict {
             Verdict::Charged {
                 news,
@@ -169,9 +181,9 @@ impl Inner {
                 at,
                 used,
             } => {
-                self.hear(&mut account, news, acts);
+                self.hear(account, news, acts);
                 account.charged(at, parts, &used);
-                Some(Ok(at))
+                Ok(Ok(at))
             }
             Verdict::Full {
                 news,
@@ -179,16 +191,12 @@ impl Inner {
                 wait,
                 used,
             } => {
-                self.hear(&mut account, news, acts);
+                self.hear(account, news, acts);
                 account.heard(self.tick(), parts, &used);
-                Some(Err(Full { fits_in: wait }))
+                Ok(Err(Full { fits_in: wait }))
             }
-            Verdict::Lost | Verdict::Jumped => {
-                drop(account);
-                let is_lost = verdict == Verdict::Lost;
-                self.lose(&link, if is_lost { LOST } else { JUMPED }.to_owned());
-                None
-            }
+            Verdict::Lost => Err(LOST),
+            Verdict::Jumped => Err(JUMPED),
         }
     }
 

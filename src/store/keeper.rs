@@ -210,22 +210,11 @@ async fn join(
     };
     let joined = inner.bounded(link.join(&home, joining)).await?;
     inner.read_clock(joined.now);
-    let (is_new, name) = {
-        let mut account = account.borrow_mut();
-        let is_new = account.epoch != joined.epoch;
-        account.epoch = joined.epoch;
-        account.acts = if is_new {
-            joined.acts
-        } else {
-            acts.max(joined.acts)
-        };
-        (is_new, account.name.clone())
-    };
-    if is_new {
-        let charges = {
+    if account.borrow_mut().enter(joined.epoch, joined.acts) {
+        let (charges, name) = {
             let mut account = account.borrow_mut();
             account.cooldowns.lost(joined.now, &inner.replica);
-            account.own_charges(inner.tick())
+            (account.own_charges(inner.tick()), account.name.clone())
         };
         log::debug!(instance = name; "redis is told everything that was admitted here");
         send(inner, link, account, charges).await?;
