@@ -12,6 +12,9 @@ const LONGEST_PREFIX: usize = 8;
 /// More than one answer has in earnest.
 const MOST: usize = 256;
 
+/// Length of what marks an encrypted content: more than its check sum of 32 bytes takes in base64.
+const SEAL: usize = 64;
+
 /// Longest id that is taken for one.
 const LONGEST: usize = 256;
 
@@ -21,6 +24,22 @@ pub fn made(answer: &[u8]) -> Vec<&str> {
     places
         .filter_map(|at| id_after(answer.get(at + 4..)?))
         .collect()
+}
+
+/// Returns what marks each encrypted item of an answer, or of one of its events.
+pub fn sealed(answer: &[u8]) -> Vec<&str> {
+    let key = b"\"encrypted_content\"";
+    let places = memmem::find_iter(answer, key).take(MOST);
+    let value = |at: usize| seal(string_after(answer.get(at + key.len()..)?)?);
+    places.filter_map(value).collect()
+}
+
+/// Returns what marks an encrypted content: its end, where its check sum stands. Clients that let nothing be kept send it
+/// back without the id of its item.
+pub fn seal(content: &str) -> Option<&str> {
+    let text = content.trim_end_matches('=');
+    let end = text.get(text.len().saturating_sub(SEAL)..)?;
+    is_legal(end).then_some(end)
 }
 
 /// Says whether an id names a response or a conversation, not an item of one.
@@ -34,15 +53,17 @@ pub fn is_legal(id: &str) -> bool {
     !id.is_empty() && id.len() <= LONGEST && id.bytes().all(is_part)
 }
 
-/// Reads the id whose key stands before `text`.
-fn id_after(text: &[u8]) -> Option<&str> {
+/// Reads the string whose key stands before `text`, up to its first quote.
+fn string_after(text: &[u8]) -> Option<&str> {
     let value = text.trim_ascii_start().strip_prefix(b":")?;
     let value = value.trim_ascii_start().strip_prefix(b"\"")?;
-    let end = value
-        .iter()
-        .take(LONGEST + 1)
-        .position(|byte| *byte == b'"')?;
-    let id = std::str::from_utf8(value.get(..end)?).ok()?;
+    let end = memchr::memchr(b'"', value)?;
+    std::str::from_utf8(value.get(..end)?).ok()
+}
+
+/// Reads the id whose key stands before `text`.
+fn id_after(text: &[u8]) -> Option<&str> {
+    let id = string_after(text)?;
     let (prefix, _) = id.split_once('_')?;
     let is_prefix = (1..=LONGEST_PREFIX).contains(&prefix.len())
         && prefix.bytes().all(|byte| byte.is_ascii_lowercase());
@@ -61,6 +82,20 @@ mod tests {
 
         assert_eq!(made(answer), ["resp_1", "conv_4", "rs_2", "msg_3", "fc_5"]);
         assert!(is_whole("resp_1") && is_whole("conv_4") && !is_whole("rs_2"));
+    }
+
+    #[test]
+    fn an_encrypted_content_is_marked_by_its_end() {
+        let content = format!("gAAAA{}-_x==", "y".repeat(100));
+        let answer = format!(
+            r#"{{"output":[{{"id":"rs_1","encrypted_content":"{content}"}},{{"encrypted_content":null}},
+            {{"encrypted_content" : "short"}},{{"encrypted_content":"not base64"}}]}}"#
+        );
+
+        let mark = format!("{}-_x", "y".repeat(61));
+        assert_eq!(sealed(answer.as_bytes()), [mark.as_str(), "short"]);
+        assert_eq!(seal("\u{e4}".repeat(64).as_str()), None);
+        assert_eq!(seal("="), None);
     }
 
     #[test]

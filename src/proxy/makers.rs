@@ -51,6 +51,9 @@ impl Makers {
             });
             self.remember(id, by, tokens);
         }
+        for mark in response_ids::sealed(answer) {
+            self.remember(mark, by, None);
+        }
     }
 
     /// Remembers who has it.

@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::elements::Elements;
-use crate::openai::response_ids::is_legal;
+use crate::openai::response_ids::{is_legal, seal};
 
 /// Ties of one request that are looked at: what is older than so many items seldom has another maker.
 const MOST: usize = 64;
@@ -18,7 +18,7 @@ const MOST: usize = 64;
 /// What ties a request to one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tie {
-    /// The name of what is kept or encrypted.
+    /// The name of what is kept or encrypted; of an encrypted item without one, what marks its content.
     pub id: String,
     /// What it is.
     pub kept: Kept,
@@ -58,8 +58,8 @@ pub(super) fn ties(
         (conversation.and_then(named), Kept::Conversation),
     ];
     let named = named.into_iter().filter_map(|(id, kept)| tie(id?, kept));
-    // Most requests bring no ids, and so need not be read twice.
-    let input = input.filter(|input| has_id(input));
+    // Most requests bring neither, and so need not be read twice.
+    let input = input.filter(|input| may_tie(input));
     let items = input.map(serde_json::from_str::<Elements<'_>>);
     let items = items.and_then(Result::ok).unwrap_or_default().0;
     let items = items.into_iter().rev().filter_map(of_item);
@@ -70,8 +70,9 @@ fn tie(id: String, kept: Kept) -> Option<Tie> {
     is_legal(&id).then_some(Tie { id, kept })
 }
 
-fn has_id(text: &str) -> bool {
-    memchr::memmem::find(text.as_bytes(), b"\"id\"").is_some()
+fn may_tie(text: &str) -> bool {
+    let has = |key: &[u8]| memchr::memmem::find(text.as_bytes(), key).is_some();
+    has(b"\"id\"") || has(b"\"encrypted_content\"")
 }
 
 fn string(raw: &str) -> Option<String> {
@@ -98,21 +99,21 @@ fn of_item(raw: &str) -> Option<Tie> {
         encrypted_content: Option<&'a RawValue>,
         role: Option<IgnoredAny>,
     }
-    if !has_id(raw) {
+    if !may_tie(raw) {
         return None;
     }
     let item: Item<'_> = serde_json::from_str(raw).ok()?;
-    let is_encrypted = item
-        .encrypted_content
-        .is_some_and(|raw| raw.get() != "null");
+    let encrypted = item.encrypted_content.map(RawValue::get);
+    let encrypted = encrypted.filter(|raw| *raw != "null");
     let kept = match item.kind.as_deref() {
-        _ if is_encrypted => Kept::Encrypted,
+        _ if encrypted.is_some() => Kept::Encrypted,
         Some("item_reference" | "reasoning") => Kept::Item,
         // The type of a reference may be left out, and so may that of a message.
         None if item.role.is_none() => Kept::Item,
         Some(_) | None => return None,
     };
-    tie(item.id?, kept)
+    let mark = || seal(encrypted?.trim_matches('"')).map(str::to_owned);
+    tie(item.id.or_else(mark)?, kept)
 }
 
 #[cfg(test)]
@@ -170,9 +171,12 @@ mod tests {
             {"type":"item_reference","id":"fc_6"},
             {"id":"msg_7"},
             {"type":"function_call","id":"fc_8","name":"f","arguments":"{}"},
+            {"type":"reasoning","summary":[],"encrypted_content":"gBBB=="},
+            {"type":"reasoning","summary":[]},
             "odd", 7, null]"#;
 
         let expected = [
+            ("gBBB", Kept::Encrypted),
             ("msg_7", Kept::Item),
             ("fc_6", Kept::Item),
             ("rs_3", Kept::Item),

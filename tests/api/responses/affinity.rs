@@ -198,12 +198,18 @@ async fn encrypted_reasoning_goes_back_to_who_can_read_it() {
         let response = whole.get("response").unwrap_or(&whole);
         let mut input = response["output"].as_array().unwrap().clone();
         input.push(json!({"role": "user", "content": "go on"}));
-        let next = json!({"model": "gpt-4o", "input": input, "store": false});
+        // Clients that let nothing be kept leave out the id.
+        let mut bare = input.clone();
+        bare[0].as_object_mut().unwrap().remove("id");
+        let request = |input: &[Value]| json!({"model": "gpt-4o", "input": input, "store": false});
 
         let before = requests(&app);
-        let known = app.post("/v1/responses", &next).await;
-        assert_came_from(&known, &maker);
-        assert_eq!(requests(&app) - before, 1);
+        for items in [&input, &bare] {
+            let known = app.post("/v1/responses", &request(items)).await;
+            assert_came_from(&known, &maker);
+        }
+        assert_eq!(requests(&app) - before, 2);
+        let next = request(&input);
         let found = replica.post("/v1/responses", &next).await;
         assert_came_from(&found, &maker);
     }
