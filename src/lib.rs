@@ -28,7 +28,8 @@
 //!    When nobody takes it now, it waits its turn in [`queue`] if it may and if a forecast says it will be served in time;
 //!    else it learns when to come again.
 //! 4. `proxy::upstream` sends the request. [`proxy::verdict`] judges an answer that is no success: relay it, or settle
-//!    the lease and go back to 3. Each instance is tried once at most.
+//!    the lease and go back to 3. Each instance is tried once at most, but for one that
+//!    may just not have stored yet what it has made: it is asked once more.
 //! 5. `proxy::relay` holds a good answer until it is one (a whole JSON body, the first content of a stream), since until
 //!    then a failure costs only a move to the next instance. Then bytes pass through as they come.
 //! 6. `proxy::account`, which has travelled with the request into the body, settles the lease to the real usage, counts

@@ -1,7 +1,10 @@
-//! The attempt loop: a lease, an attempt, and on to the next instance until one answers or none is left.
+//! The attempt loop: a lease, an attempt, and on to the next instance until one answers or none is left. Each is asked
+//! once, but for one that may not have stored yet what it has just made.
+
+use std::time::Duration;
 
 use actix_web::HttpResponse;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::account::Account;
 use super::continued::with_history;
@@ -11,6 +14,10 @@ use super::past::Past;
 use super::{Proxy, Step, weigh};
 use crate::actors::{Turn, Unavailable, Want};
 use crate::error::{ApiError, Code};
+
+/// How long to wait until a resource has stored what it has just made. Clients that came back within a few hundred
+/// milliseconds were told that there is no such item, and a repetition helped (maximhq/bifrost#6382).
+const UNTIL_KEPT: Duration = Duration::from_millis(500);
 
 impl Proxy {
     /// Carries a job to one instance after the other.
@@ -38,7 +45,8 @@ impl Proxy {
             turn.patience = turn.patience.saturating_sub(waited);
             match answer {
                 Ok(Ok(lease)) => {
-                    field.tried(lease.id());
+                    let id = lease.id();
+                    field.tried(id);
                     field.tell(&self.shared, job, account.request_id());
                     match self.attempt(account, lease, job).await {
                         Step::Done(response) => return Ok(response),
@@ -49,8 +57,13 @@ impl Proxy {
                         }
                         Step::Elsewhere(open, foreign, answer) => {
                             account = open;
-                            field.widen();
-                            past.add_foreign(foreign, answer);
+                            let is_late = foreign.may_be_late(&self.shared, id);
+                            if is_late && field.asks_again(id) {
+                                sleep(UNTIL_KEPT).await;
+                            } else {
+                                field.widen();
+                                past.add_foreign(foreign, answer);
+                            }
                         }
                     }
                 }

@@ -24,6 +24,7 @@ pub(super) struct Field {
     is_known: bool,
     /// Those that do not know all fields are asked, and nobody was told yet.
     has_relented: bool,
+    has_asked_again: bool,
     /// They do not have the endpoint.
     lacking: Vec<InstanceId>,
     tried: Vec<InstanceId>,
@@ -67,6 +68,7 @@ impl Field {
         }
         Ok(Self {
             is_known: false,
+            has_asked_again: false,
             has_relented,
             elsewhere: elsewhere(shared, job, &able),
             lacking,
@@ -148,6 +150,15 @@ impl Field {
     /// Notes that an instance is being tried.
     pub(super) fn tried(&mut self, id: InstanceId) {
         self.tried.push(id);
+    }
+
+    /// Lets an instance that was tried be asked once more; false if one was already.
+    pub(super) fn asks_again(&mut self, id: InstanceId) -> bool {
+        let is_first = !std::mem::replace(&mut self.has_asked_again, true);
+        if is_first {
+            self.tried.retain(|tried| *tried != id);
+        }
+        is_first
     }
 
     /// Takes in the others: the maker was not who it was thought to be, or has forgotten.

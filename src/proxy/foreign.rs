@@ -5,8 +5,10 @@
 
 use serde_json::Value;
 
+use super::Shared;
 use super::declined::Declined;
 use super::errand::{Action, Job};
+use crate::domain::InstanceId;
 use crate::error::{ApiError, Code};
 use crate::openai::request::Kept;
 use crate::openai::response_ids;
@@ -34,6 +36,8 @@ pub(super) enum Foreign {
     Conversations,
     /// An item to which the input refers, by its id as far as the instance says it.
     Item(String),
+    /// The same, and the request says that nothing is to be kept.
+    Unstored(String),
     /// The key to what was encrypted.
     Encrypted,
 }
@@ -72,8 +76,27 @@ impl Foreign {
         match what {
             "Previous response" => Some(Self::Previous),
             "Conversation" => Some(Self::Conversation),
+            "Item" if rest.contains("not persisted") => {
+                Some(Self::Unstored(quoted(rest).to_owned()))
+            }
             "Item" => Some(Self::Item(quoted(rest).to_owned())),
             _ => None,
+        }
+    }
+
+    /// Says whether the instance may have it all the same: what it has just made takes a moment to be kept.
+    pub(super) fn may_be_late(&self, shared: &Shared, instance: InstanceId) -> bool {
+        match self {
+            Self::Item(id) => {
+                let made = shared.makers.of(id);
+                made.is_some_and(|made| made.by == instance)
+            }
+            Self::Response
+            | Self::Previous
+            | Self::Conversation
+            | Self::Conversations
+            | Self::Unstored(_)
+            | Self::Encrypted => false,
         }
     }
 
@@ -106,7 +129,7 @@ impl Foreign {
                 ),
             ),
             // In the service's words, by which clients know that they must send the items themselves.
-            Self::Item(id) => ApiError::new(
+            Self::Item(id) | Self::Unstored(id) => ApiError::new(
                 Code::InvalidRequest("item_not_found"),
                 format!(
                     "Item with id '{id}' not found. None of {asked} instances has every item that the input refers to: \

@@ -2,7 +2,8 @@
 //!
 //! The life of a request: weigh it (`weigh`), then for each instance that the Registry leases: send (`upstream`), judge
 //! the head (`verdict`), begin the answer (`relay`) and, once something can be shown, hand it to the client; until then
-//! any failure moves on to the next instance. Each instance is tried once at most. `account` owes the settlement and
+//! any failure moves on to the next instance. Each instance is tried once at most (`carry` knows the one
+//! exception). `account` owes the settlement and
 //! the log line on every path out, a dropped future included, so a client that leaves ends everything at once.
 //! What is asked for and what the client sees of our own errors is left to `http` and `error`.
 

@@ -150,6 +150,38 @@ async fn an_item_that_nobody_keeps_is_a_clear_error_in_the_words_of_the_service(
 }
 
 #[actix_web::test]
+async fn an_item_that_is_not_kept_yet_is_asked_for_once_more() {
+    let app = in_turn().start().await;
+    let (items, maker) = call_of(&app, false).await;
+    let mut body = next([reference(&items[1]["id"])]);
+    let not_found = |hint: &str| {
+        let message = format!("Item with id {} not found.{hint}", items[1]["id"]).replace('"', "'");
+        let error = json!({"message": message, "type": "invalid_request_error", "param": "input"});
+        Play::Answer(Script::new(400, json!({"error": error}).to_string()))
+    };
+    let before = requests(&app);
+
+    sim(&app, &maker).play([not_found("")]);
+    let answer = app.post("/v1/responses", &body).await;
+    assert_came_from(&answer, &maker);
+    assert_eq!(requests(&app) - before, 2);
+
+    // Once is enough, and nobody waits for what is not to be kept.
+    sim(&app, &maker).play([not_found(""), not_found("")]);
+    let gone = app.post("/v1/responses", &body).await;
+    assert_eq!(gone.code(), "item_not_found");
+    assert_eq!(requests(&app) - before, 6);
+    body["store"] = json!(false);
+    sim(&app, &maker).play([not_found(
+        " Items are not persisted when `store` is set to false.",
+    )]);
+    let unstored = app.post("/v1/responses", &body).await;
+    assert_eq!(unstored.code(), "item_not_found");
+    assert_eq!(requests(&app) - before, 9);
+    app.finish().await;
+}
+
+#[actix_web::test]
 async fn while_the_keeper_of_an_item_cools_nobody_else_is_asked() {
     let app = in_turn().start().await;
     let (items, maker) = call_of(&app, false).await;
