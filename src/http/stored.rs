@@ -1,12 +1,13 @@
 //! Calls about what an instance keeps: responses, conversations, their items.
 
+use actix_http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use url::form_urlencoded;
 
 use super::body::Incoming;
 use super::inference::forwarded;
-use super::{Site, auth};
+use super::{Site, auth, cors};
 use crate::error::{ApiError, Code};
 use crate::openai::response_ids;
 use crate::proxy::Proxy;
@@ -36,6 +37,10 @@ async fn read(
     payload: web::Payload,
 ) -> Result<Errand, ApiError> {
     let client = auth::check(&site.client_keys, request.headers())?;
+    // Before other methods a browser asks, and what a page gets by these it cannot read.
+    if site.client_keys.is_empty() && action.method() == Method::POST {
+        cors::refuse_unasked(&site.allowed_origins, request.headers())?;
+    }
     let (id, item) = (id_in(request, "id")?, id_in(request, "item")?);
     let body = match action.takes_body() {
         true => {

@@ -249,6 +249,34 @@ async fn a_foreign_page_spends_nothing_by_what_needs_no_preflight() {
 }
 
 #[actix_web::test]
+async fn a_foreign_page_keeps_and_changes_nothing_by_what_needs_no_preflight() {
+    let app = pool()
+        .instance("a", 30_000)
+        .var("AZURE_INSTANCE_A_API_VERSION", "v1")
+        .start()
+        .await;
+    for path in [
+        "/v1/conversations",
+        "/v1/conversations/conv_1",
+        "/v1/conversations/conv_1/items",
+        "/v1/responses/resp_1/cancel",
+    ] {
+        let post = client().post(format!("{}{path}", app.url));
+        let post = post.insert_header(PAGE).content_type("text/plain");
+
+        let unasked = read(post.send_body("{}").await.unwrap()).await;
+
+        assert_eq!(unasked.status, 403, "{path}");
+        assert_eq!(unasked.code(), "origin_not_allowed");
+    }
+    assert_eq!(app.sims[0].counters().requests, 0);
+    let asked = client().post(format!("{}/v1/conversations", app.url));
+    let asked = asked.insert_header(PAGE).content_type("application/json");
+    assert_eq!(asked.send_body("{}").await.unwrap().status(), 200);
+    app.finish().await;
+}
+
+#[actix_web::test]
 async fn a_key_is_enough_for_a_page_that_has_it() {
     let app = pool()
         .var("PROXY_API_KEYS", KEY.1)
