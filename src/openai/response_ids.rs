@@ -2,7 +2,9 @@
 //! messages, calls or reasoning.
 //!
 //! An answer has them as values of `id`, each with a short prefix that tells its kind. Text of the model cannot be mistaken
-//! for one, since its quotes are escaped. What a request makes of them is told by its ties.
+//! for one, since its quotes are escaped, and what clients name so in their `metadata` is passed over. What a request makes of them is told by its ties.
+
+use std::ops::Range;
 
 use memchr::memmem;
 
@@ -20,10 +22,31 @@ const LONGEST: usize = 256;
 
 /// Returns the ids in an answer, or in one of its events.
 pub fn made(answer: &[u8]) -> Vec<&str> {
+    let notes: Vec<Range<usize>> = notes(answer).collect();
     let places = memmem::find_iter(answer, b"\"id\"").take(MOST);
     places
+        .filter(|at| !notes.iter().any(|note| note.contains(at)))
         .filter_map(|at| id_after(answer.get(at + 4..)?))
         .collect()
+}
+
+/// Finds where an answer repeats the `metadata` of its client: flat, and of short strings.
+fn notes(answer: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let key = b"\"metadata\"";
+    memmem::find_iter(answer, key).filter_map(move |at| {
+        let from = at + key.len();
+        let value = answer.get(from..)?.trim_ascii_start().strip_prefix(b":")?;
+        let value = value.trim_ascii_start().strip_prefix(b"{")?;
+        let (mut is_text, mut is_escaped) = (false, false);
+        let end = value.iter().position(|byte| {
+            let is_end = *byte == b'}' && !is_text;
+            is_text ^= *byte == b'"' && !is_escaped;
+            is_escaped = *byte == b'\\' && !is_escaped;
+            is_end
+        });
+        let begin = answer.len() - value.len();
+        Some(begin..begin + end.unwrap_or(value.len()))
+    })
 }
 
 /// Returns what marks each encrypted item of an answer, or of one of its events.
@@ -82,6 +105,16 @@ mod tests {
 
         assert_eq!(made(answer), ["resp_1", "conv_4", "rs_2", "msg_3", "fc_5"]);
         assert!(is_whole("resp_1") && is_whole("conv_4") && !is_whole("rs_2"));
+    }
+
+    #[test]
+    fn what_a_client_notes_down_is_not_made() {
+        let answer =
+            br#"{"id":"resp_1","metadata": {"a":"}\"{","id":"conv_0"},"output":[{"id":"msg_2"}],
+            "data":[{"metadata":{},"id":"msg_3"},{"metadata":null,"id":"msg_4"}]}"#;
+
+        assert_eq!(made(answer), ["resp_1", "msg_2", "msg_3", "msg_4"]);
+        assert_eq!(made(br#"{"metadata":{"id":"conv_0""#), [""; 0]);
     }
 
     #[test]

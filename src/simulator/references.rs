@@ -1,7 +1,7 @@
 //! What a request only names: items that the resource keeps, and the conversation that it continues.
 //!
 //! As at Azure an item that brings its content is taken whatever its id. One that does not is looked up, and so is
-//! reasoning that is not encrypted.
+//! reasoning that is not encrypted, or an image without its bytes.
 
 use serde_json::{Value, json};
 
@@ -62,7 +62,11 @@ fn referred(item: &Value) -> Option<&str> {
         Some("item_reference") => true,
         Some("reasoning") => !has("encrypted_content"),
         None => !has("role"),
-        Some(_) => false,
+        Some("image_generation_call") => !has("result"),
+        Some(_) => {
+            let mut names = item.as_object().into_iter().flatten();
+            names.all(|(name, _)| !has(name) || matches!(&**name, "type" | "id" | "status"))
+        }
     };
     let id = item.get("id").and_then(Value::as_str);
     id.filter(|_| is_named_only)

@@ -1,9 +1,11 @@
 //! What ties a request to one resource: the ids in it of what that resource keeps, or alone can read.
 //!
 //! A response or a conversation that is continued is named by a member of its own. Of the items of `input`, those without
-//! content are only names for what is kept (`item_reference`, reasoning that is not encrypted: Azure looks them up and says
-//! `Item with id '..' not found`), and encrypted ones can be read by their maker alone. An item that brings its content is
+//! content are only names for what is kept (`item_reference`, reasoning that is not encrypted, an image that was generated,
+//! without its bytes: Azure looks them up and says `Item with id '..' not found`), and encrypted ones can be read by their maker alone. An item that brings its content is
 //! taken everywhere, whatever its id. What is no id is left to Azure to refuse.
+
+use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -14,6 +16,9 @@ use crate::openai::response_ids::{is_legal, seal};
 
 /// Ties of one request that are looked at: what is older than so many items seldom has another maker.
 const MOST: usize = 64;
+
+/// No item without content is longer, so that longer ones are read once only.
+const LONGEST_BARE: usize = 512;
 
 /// What ties a request to one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +103,7 @@ fn of_item(raw: &str) -> Option<Tie> {
         #[serde(borrow)]
         encrypted_content: Option<&'a RawValue>,
         role: Option<IgnoredAny>,
+        result: Option<IgnoredAny>,
     }
     if !may_tie(raw) {
         return None;
@@ -108,12 +114,26 @@ fn of_item(raw: &str) -> Option<Tie> {
     let kept = match item.kind.as_deref() {
         _ if encrypted.is_some() => Kept::Encrypted,
         Some("item_reference" | "reasoning") => Kept::Item,
+        Some("image_generation_call") if item.result.is_none() => Kept::Item,
         // The type of a reference may be left out, and so may that of a message.
         None if item.role.is_none() => Kept::Item,
+        Some(_) if is_bare(raw) => Kept::Item,
         Some(_) | None => return None,
     };
     let mark = || seal(encrypted?.trim_matches('"')).map(str::to_owned);
     tie(item.id.or_else(mark)?, kept)
+}
+
+/// Says whether an item has nothing but its name, and what tells of its kind and state.
+fn is_bare(raw: &str) -> bool {
+    if raw.len() > LONGEST_BARE {
+        return false;
+    }
+    let members = serde_json::from_str::<HashMap<String, Option<IgnoredAny>>>(raw);
+    members.is_ok_and(|members| {
+        let mut said = members.iter().filter(|(_, value)| value.is_some());
+        said.all(|(name, _)| matches!(name.as_str(), "type" | "id" | "status"))
+    })
 }
 
 #[cfg(test)]
@@ -173,9 +193,18 @@ mod tests {
             {"type":"function_call","id":"fc_8","name":"f","arguments":"{}"},
             {"type":"reasoning","summary":[],"encrypted_content":"gBBB=="},
             {"type":"reasoning","summary":[]},
+            {"type":"image_generation_call","id":"ig_9"},
+            {"type":"image_generation_call","id":"ig_10","size":"auto","result":null},
+            {"type":"image_generation_call","id":"ig_11","result":"iVBO"},
+            {"type":"code_interpreter_call","id":"ci_12","status":"completed","code":null},
+            {"type":"web_search_call","id":"ws_13","status":"completed","action":{}},
+            {"type":"compaction_trigger"},
             "odd", 7, null]"#;
 
         let expected = [
+            ("ci_12", Kept::Item),
+            ("ig_10", Kept::Item),
+            ("ig_9", Kept::Item),
             ("gBBB", Kept::Encrypted),
             ("msg_7", Kept::Item),
             ("fc_6", Kept::Item),
