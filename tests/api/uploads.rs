@@ -257,7 +257,8 @@ async fn a_client_that_leaves_while_its_upload_is_served_leaves_nothing() {
 
 #[actix_web::test]
 async fn an_upload_that_cannot_be_read_again_ends_as_our_own_fault() {
-    let site = Site::start(&[("UPSTREAM_FIRST_BYTE_TIMEOUT_SECS", "1")]).await;
+    // Long enough that the file is always spoilt before the next instance is asked.
+    let site = Site::start(&[("UPSTREAM_FIRST_BYTE_TIMEOUT_SECS", "4")]).await;
     site.app.sims[0].play([Play::StallBeforeHead]);
     let body = form(&[file("file", &sound(2_000_000)), field("model", "whisper-1")]);
     let spoil = async {
