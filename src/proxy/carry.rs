@@ -38,7 +38,11 @@ impl Proxy {
         let mut past = Past::default();
         loop {
             let asked_at = Instant::now();
-            let asked = self.outbox.acquire(want.clone(), field.left_out(), turn);
+            let asked = {
+                let patience = field.patience(turn.patience);
+                let turn = Turn { patience, ..turn };
+                self.outbox.acquire(want.clone(), field.left_out(), turn)
+            };
             let answer = asked.await;
             let waited = asked_at.elapsed();
             account.queued(waited);
@@ -69,10 +73,10 @@ impl Proxy {
                 }
                 Ok(Err(Unavailable::Uncertain)) => match self.counted(job).await {
                     Some(counted) => want = counted,
-                    None => return self.end(account, job, Unavailable::Uncertain, past),
+                    None => return self.end(account, job, &field, Unavailable::Uncertain, past),
                 },
                 Ok(Err(unavailable)) if field.relents(&unavailable) => {}
-                Ok(Err(unavailable)) => return self.end(account, job, unavailable, past),
+                Ok(Err(unavailable)) => return self.end(account, job, &field, unavailable, past),
                 Err(error) => {
                     log::error!(error:%; "the registry does not answer");
                     let message = "The proxy failed to select an instance.";
@@ -94,11 +98,15 @@ impl Proxy {
         &self,
         account: Box<Account>,
         job: Job<'_>,
+        field: &Field,
         unavailable: Unavailable,
         past: Past,
     ) -> Result<HttpResponse, ApiError> {
         match past.last(job, &unavailable) {
-            Ok(last) => self.give_up(account, &job.subject(), unavailable, last),
+            Ok(last) => {
+                let is_everyone = field.left_out().is_empty();
+                self.give_up(account, &job.subject(), unavailable, last, is_everyone)
+            }
             Err(error) => Err(account.refuse(error)),
         }
     }

@@ -7,9 +7,10 @@
 //! instance after the other is asked. Who serves a model, and who has room, is left to the Registry.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use super::Shared;
-use super::errand::Job;
+use super::errand::{Action, Job};
 use super::foreign::ties;
 use super::give_up::Last;
 use crate::actors::{Refusal, Unavailable};
@@ -17,6 +18,7 @@ use crate::config::InstanceConfig;
 use crate::domain::{Feature, InstanceId};
 use crate::error::{ApiError, Code};
 use crate::health;
+use crate::openai::request::Kept;
 
 /// The instances that are not to be asked, or not yet.
 pub(super) struct Field {
@@ -25,6 +27,8 @@ pub(super) struct Field {
     /// Those that do not know all fields are asked, and nobody was told yet.
     has_relented: bool,
     has_asked_again: bool,
+    /// Those spared would do as well, so nothing is to be waited for.
+    is_choosy: bool,
     /// They do not have the endpoint.
     lacking: Vec<InstanceId>,
     tried: Vec<InstanceId>,
@@ -41,6 +45,7 @@ impl Field {
         let mut too_old = Vec::new();
         let mut able = Vec::new();
         let mut spared = Vec::new();
+        let most_models = shared.instances.iter().map(|config| breadth(config)).max();
         for (position, config) in shared.instances.iter().enumerate() {
             let id = InstanceId(position);
             let serves = match job {
@@ -52,7 +57,7 @@ impl Field {
                 too_old.extend(serves.then_some(config.as_ref()));
             } else if serves {
                 able.push(id);
-                if !knows_fields(job, config) {
+                if !knows_fields(job, config) || is_narrow(job, config, most_models) {
                     spared.push(id);
                 }
             }
@@ -69,8 +74,9 @@ impl Field {
         Ok(Self {
             is_known: false,
             has_asked_again: false,
+            is_choosy: matches!(job, Job::Errand(_)) && !spared.is_empty(),
             has_relented,
-            elsewhere: elsewhere(shared, job, &able),
+            elsewhere: elsewhere(shared, job, &able)?,
             lacking,
             tried: Vec::new(),
             spared,
@@ -78,23 +84,34 @@ impl Field {
     }
 
     /// Lets a call go to those that do not know all of its fields, since no other will ever take it; false if there are
-    /// none, or if another would, once it is free.
+    /// none, or if another would, once it is free. What is to be begun goes to them as soon as nobody else takes it.
     ///
     /// Azure may still accept it: the dates are those of documents, and some fields are taken earlier.
     pub(super) fn relents(&mut self, unavailable: &Unavailable) -> bool {
         let is_hopeless = match unavailable {
             Unavailable::Exhausted => true,
+            Unavailable::Busy { .. } if self.is_choosy => true,
             Unavailable::Busy { refusals, .. } => {
                 !refusals.is_empty() && refusals.iter().all(|(_, refusal)| is_final(*refusal))
             }
             Unavailable::NotServed | Unavailable::TooLarge { .. } | Unavailable::Uncertain => false,
         };
-        let relents = is_hopeless && !self.is_known && !self.spared.is_empty();
+        let is_open = self.is_choosy || !self.is_known;
+        let relents = is_hopeless && is_open && !self.spared.is_empty();
         if relents {
             self.has_relented = true;
+            self.is_choosy = false;
             self.spared.clear();
         }
         relents
+    }
+
+    /// Says how long the next instance may be waited for, of the time that is left.
+    pub(super) fn patience(&self, left: Duration) -> Duration {
+        match self.is_choosy {
+            true => Duration::ZERO,
+            false => left,
+        }
     }
 
     /// Notes what the instance came to that was tried last.
@@ -187,17 +204,69 @@ fn knows_fields(job: Job<'_>, config: &InstanceConfig) -> bool {
     }
 }
 
-/// Returns those of `able` that are other resources than the one that made what the job is about.
-fn elsewhere(shared: &Shared, job: Job<'_>, able: &[InstanceId]) -> Vec<InstanceId> {
+/// Says whether other instances serve more models than this one, where a conversation would be bound to it.
+fn is_narrow(job: Job<'_>, config: &InstanceConfig, most_models: Option<usize>) -> bool {
+    match job {
+        Job::Errand(errand) => {
+            errand.action == Action::Begin && Some(breadth(config)) < most_models
+        }
+        Job::Call(_) => false,
+    }
+}
+
+/// Returns how many models it serves: if they are not listed, more than any that has a list.
+fn breadth(config: &InstanceConfig) -> usize {
+    config.models.as_ref().map_or(usize::MAX, Vec::len)
+}
+
+/// Returns those of `able` that are other resources than the one that made what the job is about, or the error for what
+/// is kept by one that does not serve the model.
+fn elsewhere(
+    shared: &Shared,
+    job: Job<'_>,
+    able: &[InstanceId],
+) -> Result<Vec<InstanceId>, ApiError> {
     let maker = ties(job).find_map(|id| shared.makers.of(id));
     let base = |id: InstanceId| shared.instances.get(id.0).map(|config| &config.api_base);
     // One resource may be listed as several instances.
     let home = maker.and_then(|made| base(made.by));
-    let Some(home) = home.filter(|home| able.iter().any(|id| base(*id) == Some(home))) else {
-        return Vec::new();
+    let Some(home) = home else {
+        return Ok(Vec::new());
     };
+    if !able.iter().any(|id| base(*id) == Some(home)) {
+        return match unserved(shared, job) {
+            Some(error) => Err(error),
+            None => Ok(Vec::new()),
+        };
+    }
     let others = able.iter().filter(|id| base(**id) != Some(home));
-    others.copied().collect()
+    Ok(others.copied().collect())
+}
+
+/// Returns the error for a response or conversation that is kept by a resource that does not serve the model, which so
+/// nobody can continue.
+fn unserved(shared: &Shared, job: Job<'_>) -> Option<ApiError> {
+    let Job::Call(call) = job else {
+        return None;
+    };
+    let kept = call.ask.ties.iter().find_map(|tie| match tie.kept {
+        Kept::Response => Some(("response", &tie.id)),
+        Kept::Conversation => Some(("conversation", &tie.id)),
+        Kept::Item | Kept::Encrypted => None,
+    });
+    let (what, id) = kept?;
+    let keeper = shared.instances.get(shared.makers.of(id)?.by.0)?;
+    let model = &call.ask.model;
+    let mut listed = shared.instances.iter();
+    let is_served = listed.any(|config| {
+        config.api_base == keeper.api_base && config.deployment(&call.key, model).is_some()
+    });
+    let message = format!(
+        "The {what} `{id}` is kept by {}, which does not serve `{model}`.",
+        keeper.name
+    );
+    let error = ApiError::new(Code::ModelNotFound, message).with_param(Some("model"));
+    (!is_served).then_some(error)
 }
 
 fn outdated(job: Job<'_>, first: &InstanceConfig, too_old: &[&InstanceConfig]) -> ApiError {

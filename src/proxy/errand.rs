@@ -15,6 +15,7 @@ use crate::actors::{Output, Want};
 use crate::config::{ApiVersion, InstanceConfig};
 use crate::correction::Basis;
 use crate::domain::{Deployment, Endpoint, ModelKey, ModelName, Tokens};
+use crate::openai::request::Kept;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +167,11 @@ impl Errand {
     }
 }
 
+fn continues_conversation(call: &Call) -> bool {
+    let mut ties = call.ask.ties.iter();
+    ties.any(|tie| tie.kept == Kept::Conversation)
+}
+
 /// What is carried to an instance.
 #[derive(Clone, Copy)]
 pub(super) enum Job<'a> {
@@ -202,6 +208,7 @@ impl<'a> Job<'a> {
     /// Says whether instances of an api-version know what is called.
     pub(super) fn is_known_to(self, version: &ApiVersion) -> bool {
         match self {
+            Self::Call(call) if continues_conversation(call) => *version == ApiVersion::V1,
             Self::Call(call) => version.knows(call.ask.endpoint),
             Self::Errand(errand) if errand.action.is_of_conversations() => {
                 *version == ApiVersion::V1
@@ -213,6 +220,9 @@ impl<'a> Job<'a> {
     /// Returns what is called, as its path after `/v1/`, and the dated api-version that has it first, if one has.
     pub(super) fn called(self) -> (&'static str, Option<&'static str>) {
         let endpoint = match self {
+            Self::Call(call) if continues_conversation(call) => {
+                return ("responses with `conversation`", None);
+            }
             Self::Call(call) => call.ask.endpoint,
             Self::Errand(errand) if errand.action.is_of_conversations() => {
                 return ("conversations", None);

@@ -72,10 +72,11 @@ pub(super) fn soonest(unavailable: &Unavailable) -> Option<Duration> {
     }
 }
 
-/// Builds the error for a request that no instance could be asked for.
+/// Builds the error for a request that no instance could be asked for; `is_everyone` says that none was left out.
 pub(super) fn unavailable(
     unavailable: &Unavailable,
     model: &ModelName,
+    is_everyone: bool,
     name_of: impl Fn(InstanceId) -> Option<InstanceName>,
 ) -> ApiError {
     match unavailable {
@@ -96,7 +97,9 @@ pub(super) fn unavailable(
             );
             ApiError::new(Code::RequestExceedsTpm, message)
         }
-        Unavailable::Busy { refusals, again_in } => busy(refusals, *again_in, model, name_of),
+        Unavailable::Busy { refusals, again_in } => {
+            busy(refusals, *again_in, model, is_everyone, name_of)
+        }
         Unavailable::Uncertain => {
             ApiError::new(Code::Internal, "The request could not be counted.")
         }
@@ -110,10 +113,17 @@ pub(super) fn unavailable(
 /// OpenAI's SDKs wait no longer than this when they are told to, and come back after their own second or two instead.
 const LONGEST_HEEDED: Duration = Duration::from_secs(60);
 
+/// Says whether none of them has the deployment.
+pub(super) fn are_missing(refusals: &[(InstanceId, Refusal)]) -> bool {
+    let is_missing = |refusal: &Refusal| matches!(refusal, Refusal::Closed(closed) if closed.reason == health::Reason::Missing);
+    !refusals.is_empty() && refusals.iter().all(|(_, refusal)| is_missing(refusal))
+}
+
 fn busy(
     refusals: &[(InstanceId, Refusal)],
     again_in: Option<Duration>,
     model: &ModelName,
+    is_everyone: bool,
     name_of: impl Fn(InstanceId) -> Option<InstanceName>,
 ) -> ApiError {
     let mut counts: Vec<(&'static str, usize)> = Vec::new();
@@ -138,11 +148,14 @@ fn busy(
         .map(|(reason, count)| format!("{count} {reason}"))
         .collect();
     let each: Vec<String> = reasons.iter().map(in_words).collect();
-    let is_missing = |(_, refusal): &(InstanceId, Refusal)| matches!(refusal, Refusal::Closed(closed) if closed.reason == health::Reason::Missing);
-    if !refusals.is_empty() && refusals.iter().all(is_missing) {
+    if are_missing(refusals) {
+        let whom = match is_everyone {
+            true => "No instance has",
+            false => "None of the instances that this request can go to has",
+        };
         // Waiting does not help, and who asks again is told the same as the first time.
         let message = format!(
-            "No instance has a deployment for `{model}` ({}). If it has just been created, ask again after that time.",
+            "{whom} a deployment for `{model}` ({}). If it has just been created, ask again after that time.",
             each.join(", ")
         );
         let error = ApiError::new(Code::DeploymentNotFound, message).with_param(Some("model"));
@@ -236,9 +249,8 @@ mod tests {
     }
 
     fn told(reason: &Unavailable) -> ApiError {
-        unavailable(reason, &ModelName::new("gpt-4o"), |id| {
-            Some(InstanceName::new(format!("i{}", id.0)))
-        })
+        let name_of = |id: InstanceId| Some(InstanceName::new(format!("i{}", id.0)));
+        unavailable(reason, &ModelName::new("gpt-4o"), true, name_of)
     }
 
     #[test]

@@ -316,6 +316,7 @@ impl Proxy {
         subject: &ModelName,
         unavailable: Unavailable,
         last: Option<Last>,
+        is_everyone: bool,
     ) -> Result<HttpResponse, ApiError> {
         let soonest = give_up::soonest(&unavailable);
         match last {
@@ -346,7 +347,7 @@ impl Proxy {
             None => {
                 let names =
                     |id: InstanceId| self.shared.instances.get(id.0).map(|c| c.name.clone());
-                let mut error = give_up::unavailable(&unavailable, subject, names);
+                let mut error = give_up::unavailable(&unavailable, subject, is_everyone, names);
                 if error.status_code() == StatusCode::TOO_MANY_REQUESTS {
                     error = error.with_quota(self.pool_headers(&account));
                 }

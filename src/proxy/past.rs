@@ -1,11 +1,12 @@
 //! What the attempts of one job came to so far, and which of it the client is told when none is left.
 //!
 //! An instance that lacks what another one has tells nothing about the job. So such an answer is the last resort: a
-//! fault, a limit or a cooldown of an instance that may be the right one comes first.
+//! fault, a limit or a cooldown of an instance that may be the right one comes first. One without the deployment tells
+//! still less.
 
 use super::errand::Job;
 use super::foreign::Foreign;
-use super::give_up::Last;
+use super::give_up::{self, Last};
 use crate::actors::Unavailable;
 use crate::error::ApiError;
 
@@ -13,6 +14,8 @@ use crate::error::ApiError;
 #[derive(Default)]
 pub(super) struct Past {
     last: Option<Last>,
+    /// From instances without the deployment, which cannot tell whether another one has what is named.
+    missing: Option<Last>,
     foreign: Option<(Foreign, Last)>,
     strangers: u32,
 }
@@ -20,7 +23,11 @@ pub(super) struct Past {
 impl Past {
     /// Adds what an instance came to.
     pub(super) fn add(&mut self, outcome: Last) {
-        self.last = Some(match self.last.take() {
+        let place = match outcome.is_not_found() {
+            true => &mut self.missing,
+            false => &mut self.last,
+        };
+        *place = Some(match place.take() {
             Some(earlier) => earlier.followed_by(outcome),
             None => outcome,
         });
@@ -38,7 +45,11 @@ impl Past {
         job: Job<'_>,
         unavailable: &Unavailable,
     ) -> Result<Option<Last>, ApiError> {
-        let is_over = *unavailable == Unavailable::Exhausted;
+        let is_over = match unavailable {
+            Unavailable::Exhausted => true,
+            Unavailable::Busy { refusals, .. } => give_up::are_missing(refusals),
+            Unavailable::NotServed | Unavailable::TooLarge { .. } | Unavailable::Uncertain => false,
+        };
         match (self.last, self.foreign) {
             (Some(last), _) => Ok(Some(last)),
             (None, Some((foreign, _))) if is_over && self.strangers > 1 => {
@@ -47,7 +58,8 @@ impl Past {
             // The only one there is knows best.
             (None, Some((_, answer))) if is_over => Ok(Some(answer)),
             // Others may know it and cannot be asked now.
-            (None, _) => Ok(None),
+            (None, Some(_)) => Ok(None),
+            (None, None) => Ok(self.missing),
         }
     }
 }

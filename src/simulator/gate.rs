@@ -43,7 +43,7 @@ const TOO_OLD: &str =
     "Azure OpenAI Responses API is enabled only for api-version 2025-03-01-preview and later";
 
 /// Fields and the first api-version date that knows them (Azure's API version lifecycle page).
-const FIELD_SINCE: [(&str, &str); 11] = [
+const FIELD_SINCE: [(&str, &str); 12] = [
     ("tools", "2023-12-01"),
     ("tool_choice", "2023-12-01"),
     ("response_format", "2023-12-01"),
@@ -55,6 +55,8 @@ const FIELD_SINCE: [(&str, &str); 11] = [
     ("store", "2024-12-01"),
     ("metadata", "2024-12-01"),
     ("prediction", "2025-01-01"),
+    // No dated version has conversations.
+    ("conversation", "v1"),
 ];
 
 /// A request that passed every check.

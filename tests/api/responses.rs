@@ -13,6 +13,7 @@ mod affinity;
 mod conversations;
 mod failed;
 mod makers;
+mod misfits;
 mod references;
 
 const V1: &str = "v1";
