@@ -274,6 +274,10 @@ impl<T> Queue<T> {
                 self.lines.remove(&entry.line);
             }
         }
+        if self.entries.is_empty() {
+            // Only jobs that are asked for shorten it, and for an empty queue nobody asks for any.
+            self.fresh.clear();
+        }
         let waited = match entry.stage {
             Stage::Fresh => None,
             Stage::Waiting(since, offer) => {

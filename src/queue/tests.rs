@@ -292,6 +292,19 @@ fn without_patience_nobody_waits() {
 }
 
 #[test]
+fn who_is_sent_away_before_any_job_was_asked_for_leaves_nothing() {
+    let now = start();
+    let mut queue = Queue::new(10, now);
+    for number in 0..1_000 {
+        queue.join(now, newcomer(number, now, 0, "m"), ());
+        queue.judge(now, Ticket(number), None);
+        queue.turn_away(now, Ticket(number), Duration::ZERO, None);
+    }
+
+    assert!(queue.is_empty() && queue.fresh.is_empty());
+}
+
+#[test]
 fn whoever_is_sent_away_counts_until_it_is_expected_back() {
     let now = start();
     let mut queue = Queue::new(10, now);
