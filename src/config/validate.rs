@@ -180,7 +180,8 @@ fn queue(fixed: &Fixed, findings: &mut Findings) -> QueueConfig {
 /// Those who wait are open answers too, and a stop must leave them the time to be served.
 fn warn_if_stops_cut_waiting(config: &Config, findings: &mut Findings) {
     let (waits, shutdown) = (config.queue.timeout, config.server.shutdown);
-    if waits > shutdown {
+    // Who is served at the very last moment needs time for its answer.
+    if waits >= shutdown && !waits.is_zero() {
         findings.warn(format!(
             "QUEUE_TIMEOUT_SECS is {} and SHUTDOWN_TIMEOUT_SECS {}: a stop cuts off requests that still wait; make the \
              latter longer than the former",

@@ -251,12 +251,15 @@ fn requests_wait_only_where_it_is_asked_for() {
 }
 
 #[test]
-fn waiting_for_longer_than_a_stop_takes_draws_a_warning() {
+fn waiting_for_as_long_as_a_stop_takes_draws_a_warning() {
     let waits = |seconds: &'static str| good(&[("QUEUE_TIMEOUT_SECS", seconds)]).warnings;
 
     let warnings = waits("31");
 
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].starts_with("QUEUE_TIMEOUT_SECS is 31 and SHUTDOWN_TIMEOUT_SECS 30:"));
-    assert!(waits("30").is_empty());
+    assert_eq!(waits("30").len(), 1, "the last would have no time");
+    assert!(waits("29").is_empty());
+    let neither = good(&[("QUEUE_TIMEOUT_SECS", "0"), ("SHUTDOWN_TIMEOUT_SECS", "0")]);
+    assert!(neither.warnings.is_empty(), "{:?}", neither.warnings);
 }
