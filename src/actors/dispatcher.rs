@@ -164,12 +164,15 @@ impl Dispatcher {
     /// Works for as long as it is polled.
     pub(super) async fn run(self: Rc<Self>) {
         loop {
+            // First, so that the oldest has what was given back, and not who came next and would be tried before.
+            if self.bell.take_capacity() {
+                self.queue.borrow_mut().stir(now());
+            }
             let job = self.queue.borrow_mut().next(now());
             match job {
                 Some(Job::Try(ticket)) => self.attempt(ticket),
                 Some(Job::Judge(ticket)) => self.place(ticket),
                 Some(Job::Expire(ticket)) => self.turn_away(ticket),
-                None if self.bell.take_capacity() => self.queue.borrow_mut().stir(now()),
                 None => self.rest().await,
             }
             // However much there is to do, the actors and the server's other tasks on this thread have their turn.

@@ -71,6 +71,32 @@ async fn a_settlement_lets_the_first_go_at_once() {
 }
 
 #[actix::test]
+async fn a_newcomer_with_the_news_of_room_does_not_overtake_who_waits() {
+    let registry = queue_of(10, &[instance("a", 1, 1_000), instance("b", 2, 1_000)]);
+    let outbox = Outbox::new(registry.clone());
+    let _first = acquire(&registry, want(900, 0), &[]).await.unwrap();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let held = acquire(&registry, want(900, 0), &[]).await.unwrap();
+    tokio::time::advance(Duration::from_secs(53)).await;
+    let waiter = spawn(&registry, ask(want(500, 0), &[], waits(15)));
+    assert_eq!(waiting(&registry).await, 1);
+
+    tokio::time::advance(Duration::from_millis(100)).await;
+    outbox.settle(held, answered(0));
+    let other = Want {
+        model: ModelKey::of("o3"),
+        name: ModelName::new("o3"),
+        ..want(600, 0)
+    };
+    let mut newcomer = Box::pin(outbox.acquire(other, Vec::new(), waits(15)));
+    assert!((&mut newcomer).now_or_never().is_none());
+
+    let (lease, after) = waiter.await.unwrap();
+    assert!(lease.is_ok());
+    assert_eq!(after, Duration::from_millis(100), "it was overtaken");
+}
+
+#[actix::test]
 async fn who_cannot_be_served_in_time_is_told_at_once_when_to_come() {
     let registry = queue_of(10, &[instance("a", 1, 1_000)]);
     let _held = acquire(&registry, want(900, 0), &[]).await.unwrap();
