@@ -2,7 +2,7 @@
 //!
 //! Requests that may use the same instances for the same model stand in one line, by the time of their arrival; only its
 //! head is ever tried, so nobody is overtaken. A newcomer may wait if there is room and if it can be served within its
-//! patience, counting those before it; that promise holds tokens of one instance against the younger of other lines.
+//! patience, counting those before it; that promise holds tokens and a call of one instance against the younger of other lines.
 //! Who is sent away instead is told when to come again, which is a promise too (`handed`).
 //! The clock is the caller's, and so are the instances: it tries, asks for forecasts, and tells what came of it.
 
@@ -16,8 +16,8 @@ mod handed;
 mod sums;
 mod words;
 
-pub use claims::Ahead;
 use claims::Claims;
+pub use claims::{Ahead, Share};
 use handed::Handed;
 pub use words::{Job, Judgement, Newcomer, Offer, Ticket, Why};
 

@@ -187,14 +187,16 @@ impl Windows {
         }
     }
 
-    /// Says whether a request lacks tokens of the instance's own limit, as far as it is known what all replicas use.
+    /// Says whether a request lacks tokens or a call of the instance's own limits, as far as it is known what all
+    /// replicas use.
     pub(super) fn lacks_own(&self, need: Need) -> bool {
-        let amount = need.tokens + need.exposure;
-        let part = Part {
-            window: TOKENS,
-            amount,
-        };
-        let fits = self.store.fits(self.id, &[part], |_| need.ahead.all);
+        let part = |window, amount| Part { window, amount };
+        let mut parts = vec![part(TOKENS, need.tokens + need.exposure)];
+        parts.extend(self.requests.map(|requests| part(requests, Tokens(1))));
+        let fits = self.store.fits(self.id, &parts, |part| match part.window {
+            TOKENS => need.ahead.all.tokens,
+            _ => Tokens(need.ahead.all.calls),
+        });
         fits.is_err()
     }
 
@@ -202,10 +204,9 @@ impl Windows {
     fn known(&self, need: Need, deployment: &Deployment) -> Result<(), Full> {
         let parts = self.parts(deployment, need.tokens + need.exposure);
         self.store.fits(self.id, &parts, |part| match part.window {
-            TOKENS => need.ahead.of_instance(),
-            // They claim tokens and not calls.
-            window if self.requests == Some(window) => Tokens::ZERO,
-            _ => need.ahead.same_model,
+            TOKENS => need.ahead.of_instance().tokens,
+            window if self.requests == Some(window) => Tokens(need.ahead.of_instance().calls),
+            _ => need.ahead.same_model.tokens,
         })
     }
 

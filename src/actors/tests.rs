@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::queue::Ticket;
 use crate::quota::Limit;
 
+mod calls;
 mod estimates;
 mod healing;
 mod leases;

@@ -1,24 +1,58 @@
-//! What those who wait keep from the younger: their tokens by instance, and by instance and model.
+//! What those who wait keep from the younger: their tokens and calls by instance, and by instance and model.
 
 use std::collections::HashMap;
+use std::ops::Add;
 
 use super::sums::Sums;
 use super::{Offer, Place};
 use crate::domain::{InstanceId, ModelKey, Tokens};
 
-/// Tokens of one instance that others are to have first.
+/// What requests take of an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Tokens that they reserve.
+    pub tokens: Tokens,
+    /// How many they are: each is a call.
+    pub calls: u64,
+}
+
+impl Share {
+    /// Returns what is left without another.
+    pub(super) fn less(self, other: Self) -> Self {
+        Self {
+            tokens: self.tokens.less(other.tokens),
+            calls: self.calls.saturating_sub(other.calls),
+        }
+    }
+}
+
+impl Add for Share {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            tokens: self.tokens + other.tokens,
+            calls: self.calls.saturating_add(other.calls),
+        }
+    }
+}
+
+/// What others are to have first of one instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ahead {
-    /// Of all models, by those who wait for the instance's own limit.
-    pub all: Tokens,
+    /// Of all models, by those who wait for the instance's own limits.
+    pub all: Share,
     /// Of the same model, whatever they wait for.
-    pub same_model: Tokens,
+    pub same_model: Share,
 }
 
 impl Ahead {
-    /// Returns what others are to have of the instance's own limit before a request of this model.
-    pub fn of_instance(self) -> Tokens {
-        self.all.max(self.same_model)
+    /// Returns what others are to have of the instance's own limits before a request of this model.
+    pub fn of_instance(self) -> Share {
+        Share {
+            tokens: self.all.tokens.max(self.same_model.tokens),
+            calls: self.all.calls.max(self.same_model.calls),
+        }
     }
 }
 
@@ -66,8 +100,8 @@ impl Claims {
         };
         let of_model = claimed.of.get(model);
         Ahead {
-            all: Tokens(claimed.all.before(place)),
-            same_model: Tokens(of_model.map_or(0, |sums| sums.before(place))),
+            all: claimed.all.before(place),
+            same_model: of_model.map_or_else(Share::default, |sums| sums.before(place)),
         }
     }
 }

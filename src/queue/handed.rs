@@ -1,14 +1,14 @@
 //! What was promised to requests that were sent away: come again then, and there will be a place.
 //!
-//! Until that moment their tokens count before those of others who are sent away, so that each is sent to a moment of its
-//! own and a herd of clients does not come back at once. Nothing is held back for them: who is here goes first.
+//! Until that moment their tokens and calls count before those of others who are sent away, so that each is sent to a
+//! moment of its own and a herd of clients does not come back at once. Nothing is held back for them: who is here goes first.
 //! Names come from clients: of each instance only so many are told apart, the promises to others are kept in its sum.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use super::{Ahead, Offer};
-use crate::domain::{InstanceId, ModelKey, Tokens};
+use super::{Ahead, Offer, Share};
+use crate::domain::{InstanceId, ModelKey};
 
 /// Moments closer together than this are kept as one.
 const STEP: Duration = Duration::from_millis(100);
@@ -36,23 +36,23 @@ struct Promised {
     of: HashMap<ModelKey, Moments>,
 }
 
-/// Tokens by the moment, counted in steps, when whoever was promised them comes again.
+/// Shares by the moment, counted in steps, when whoever was promised them comes again.
 #[derive(Debug, Default)]
 struct Moments {
-    tokens: BTreeMap<u128, Tokens>,
-    sum: Tokens,
+    shares: BTreeMap<u128, Share>,
+    sum: Share,
 }
 
 impl Moments {
-    fn add(&mut self, moment: u128, tokens: Tokens) {
-        let one = self.tokens.entry(moment).or_default();
-        *one = *one + tokens;
-        self.sum = self.sum + tokens;
+    fn add(&mut self, moment: u128, share: Share) {
+        let one = self.shares.entry(moment).or_default();
+        *one = *one + share;
+        self.sum = self.sum + share;
     }
 
     /// Forgets what has passed, and returns the rest.
-    fn pending(&mut self, passed: u128) -> Tokens {
-        while let Some(first) = self.tokens.first_entry()
+    fn pending(&mut self, passed: u128) -> Share {
+        while let Some(first) = self.shares.first_entry()
             && *first.key() <= passed
         {
             let gone = first.remove();
@@ -68,7 +68,7 @@ impl Promised {
         if self.of.len() >= MOST_MODELS && !self.of.contains_key(&model) {
             self.of.retain(|_, moments| {
                 moments.pending(passed);
-                !moments.tokens.is_empty()
+                !moments.shares.is_empty()
             });
         }
         let is_known = self.of.len() < MOST_MODELS || self.of.contains_key(&model);
@@ -102,12 +102,12 @@ impl Handed {
         let promised = self.pending.entry(offer.instance).or_default();
         if back > FARTHEST {
             promised.all.pending(passed);
-            let is_by_others = !promised.all.tokens.is_empty();
+            let is_by_others = !promised.all.shares.is_empty();
             return if is_by_others { FARTHEST } else { back };
         }
-        promised.all.add(moment, offer.tokens);
+        promised.all.add(moment, offer.share());
         if let Some(of_model) = promised.to(model, passed) {
-            of_model.add(moment, offer.tokens);
+            of_model.add(moment, offer.share());
         }
         back
     }
@@ -126,7 +126,7 @@ impl Handed {
         let of_model = promised.of.get_mut(model);
         Ahead {
             all: promised.all.pending(passed),
-            same_model: of_model.map_or(Tokens::ZERO, |moments| moments.pending(passed)),
+            same_model: of_model.map_or_else(Share::default, |moments| moments.pending(passed)),
         }
     }
 
@@ -139,6 +139,7 @@ impl Handed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Tokens;
 
     const A: InstanceId = InstanceId(0);
 
@@ -163,10 +164,11 @@ mod tests {
 
         let promised = &handed.pending[&A];
         assert_eq!(promised.of.len(), MOST_MODELS);
-        assert_eq!(promised.all.tokens.len(), 1);
+        assert_eq!(promised.all.shares.len(), 1);
         let of_new = handed.pending(now, &ModelKey::of("new"), A);
-        assert_eq!(of_new.all, Tokens(100_000));
-        assert_eq!(of_new.same_model, Tokens::ZERO);
+        assert_eq!(of_new.all.tokens, Tokens(100_000));
+        assert_eq!(of_new.all.calls, 10_000);
+        assert_eq!(of_new.same_model, Share::default());
     }
 
     #[test]
@@ -181,7 +183,11 @@ mod tests {
         promise(&mut handed, later, "new");
 
         let of_new = handed.pending(later, &ModelKey::of("new"), A);
-        assert_eq!((of_new.all, of_new.same_model), (Tokens(10), Tokens(10)));
+        let one = Share {
+            tokens: Tokens(10),
+            calls: 1,
+        };
+        assert_eq!((of_new.all, of_new.same_model), (one, one));
         assert_eq!(handed.pending[&A].of.len(), 1);
     }
 }

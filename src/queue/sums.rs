@@ -1,9 +1,12 @@
-//! Amounts in the order of the queue, and how much of them stands before a place.
+//! Amounts in the order of the queue, and how much and how many of them stand before a place.
 //!
 //! They lie in chunks, each with its sum: so a question costs the number of chunks and one of them, about the root of how
 //! many wait, and nothing at all for the youngest, who asks the most.
 
-use super::Place;
+use std::ops::Add;
+
+use super::{Place, Share};
+use crate::domain::Tokens;
 
 /// Amounts in a chunk, at most: as long as the list of chunks is when ten thousand wait.
 const MOST: usize = 128;
@@ -13,6 +16,7 @@ const MOST: usize = 128;
 pub(super) struct Sums {
     chunks: Vec<Chunk>,
     total: u64,
+    count: usize,
 }
 
 #[derive(Debug)]
@@ -42,6 +46,7 @@ impl Sums {
     /// Adds the amount of a place that has none.
     pub(super) fn insert(&mut self, place: Place, amount: u64) {
         self.total += amount;
+        self.count += 1;
         let after = self.chunk_of(place);
         let at = after.min(self.chunks.len().saturating_sub(1));
         let Some(chunk) = self.chunks.get_mut(at) else {
@@ -70,6 +75,7 @@ impl Sums {
         let (_, amount) = chunk.amounts.remove(position);
         chunk.sum -= amount;
         self.total -= amount;
+        self.count -= 1;
         if chunk.amounts.is_empty() {
             self.chunks.remove(at);
         } else {
@@ -80,15 +86,21 @@ impl Sums {
         }
     }
 
-    /// Returns the sum of all that stand before a place.
-    pub(super) fn before(&self, place: Place) -> u64 {
+    /// Returns the sum of all that stand before a place, and how many they are.
+    pub(super) fn before(&self, place: Place) -> Share {
+        let share = |tokens, calls: usize| Share {
+            tokens: Tokens(tokens),
+            calls: calls as u64,
+        };
         let at = self.chunk_of(place);
         let Some(chunk) = self.chunks.get(at) else {
-            return self.total;
+            return share(self.total, self.count);
         };
-        let whole = self.chunks.iter().take(at).map(|chunk| chunk.sum);
+        let whole = self.chunks.iter().take(at);
+        let whole = whole.map(|chunk| share(chunk.sum, chunk.amounts.len()));
         let part = chunk.amounts.iter().take_while(|(at, _)| *at < place);
-        whole.chain(part.map(|(_, amount)| *amount)).sum()
+        let part = part.map(|(_, amount)| share(*amount, 1));
+        whole.chain(part).fold(Share::default(), Share::add)
     }
 
     /// Returns the position of the first chunk that does not end before a place.
@@ -148,9 +160,11 @@ mod tests {
                     sums.remove(place);
                     list.remove(&place);
                 }
-                prop_assert_eq!(sums.before(place), list.range(..place).map(|(_, one)| one).sum::<u64>());
+                let before = sums.before(place);
+                prop_assert_eq!(before.tokens.0, list.range(..place).map(|(_, one)| one).sum::<u64>());
+                prop_assert_eq!(before.calls, list.range(..place).count() as u64);
             }
-            prop_assert_eq!(sums.total, list.values().sum::<u64>());
+            prop_assert_eq!((sums.total, sums.count), (list.values().sum::<u64>(), list.len()));
             prop_assert_eq!(sums.is_empty(), list.is_empty());
             prop_assert!(sums.chunks.len() <= 1 + 4 * list.len() / MOST, "{}", sums.chunks.len());
         }

@@ -38,6 +38,14 @@ fn offer(instance: InstanceId, tokens: u64, wait: u64) -> Option<Offer> {
     })
 }
 
+/// What one request takes, or none.
+fn share(tokens: u64) -> Share {
+    Share {
+        tokens: Tokens(tokens),
+        calls: u64::from(tokens > 0),
+    }
+}
+
 /// Lets a request in that no instance takes now, and makes it wait for this offer.
 fn wait(queue: &mut Queue<()>, now: Instant, newcomer: Newcomer, offer: Option<Offer>) {
     let ticket = newcomer.ticket;
@@ -117,7 +125,7 @@ fn lines_of_other_models_are_tried_by_age_and_leave_the_older_what_they_wait_for
         assert_eq!(queue.ahead(Ticket(1), instance), Ahead::default());
     }
     let ahead = queue.ahead(Ticket(2), A);
-    assert_eq!((ahead.all, ahead.same_model), (Tokens(700), Tokens::ZERO));
+    assert_eq!((ahead.all, ahead.same_model), (share(700), share(0)));
     assert_eq!(queue.ahead(Ticket(2), B), Ahead::default());
     queue.take(later, Ticket(1));
     assert_eq!(queue.ahead(Ticket(2), A), Ahead::default());
@@ -134,7 +142,7 @@ fn those_who_failed_elsewhere_do_not_hold_up_the_others() {
     queue.join(now, newcomer(2, now, 15, "m"), ());
 
     assert_eq!(queue.next(now), Some(Job::Try(Ticket(2))));
-    assert_eq!(queue.ahead(Ticket(2), B).same_model, Tokens(50));
+    assert_eq!(queue.ahead(Ticket(2), B).same_model, share(50));
 }
 
 #[test]
@@ -195,7 +203,7 @@ fn who_waits_for_a_deployment_keeps_nothing_from_other_models() {
 
     assert_eq!(queue.ahead(Ticket(2), A), Ahead::default());
     let same = queue.ahead(Ticket(3), A);
-    assert_eq!(same.of_instance(), Tokens(700));
+    assert_eq!(same.of_instance(), share(700));
 }
 
 #[test]
@@ -319,11 +327,11 @@ fn whoever_is_sent_away_counts_until_it_is_expected_back() {
     queue.join(now, newcomer(2, now, 0, "m"), ());
     assert_eq!(
         queue.ahead_of_return(now, Ticket(2), A).same_model,
-        Tokens(300)
+        share(300)
     );
     assert_eq!(queue.ahead(Ticket(2), A), Ahead::default());
     let then = now + Duration::from_millis(6_800);
-    assert_eq!(queue.ahead_of_return(then, Ticket(2), A).all, Tokens(300));
+    assert_eq!(queue.ahead_of_return(then, Ticket(2), A).all, share(300));
     assert_eq!(
         queue.ahead_of_return(now + secs(7), Ticket(2), A),
         Ahead::default()

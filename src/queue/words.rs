@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 #[cfg(doc)]
 use super::Queue;
+use super::Share;
 use crate::domain::{InstanceId, ModelKey, Tokens};
 
 /// Identity of a request that asks for capacity.
@@ -49,7 +50,7 @@ pub struct Offer {
     pub tokens: Tokens,
     /// When, after all that [`Queue::ahead`] named.
     pub wait: Duration,
-    /// The instance's own limit is what it waits for, so that the models of others wait for the same.
+    /// The instance's own limits are what it waits for, so that the models of others wait for the same.
     pub is_of_all: bool,
 }
 
@@ -74,6 +75,14 @@ pub enum Why {
 }
 
 impl Offer {
+    /// Returns what the request would take.
+    pub(super) fn share(self) -> Share {
+        Share {
+            tokens: self.tokens,
+            calls: 1,
+        }
+    }
+
     /// Says whether another offer keeps as much from others as this one did.
     pub(super) fn is_held_by(self, other: Self) -> bool {
         self.instance == other.instance

@@ -141,16 +141,17 @@ impl Calls {
         self.is_by_minute = true;
     }
 
-    /// Returns how long until one more call fits.
-    pub(super) fn fits_in(&mut self, now: Instant) -> Duration {
+    /// Returns how long until one more call fits after so many that come first.
+    pub(super) fn fits_after(&mut self, now: Instant, ahead: u64) -> Duration {
         let others = self.others(now);
-        let window = self.window();
-        let alone = window.fits_in(now, Tokens(1)).unwrap_or_default();
+        let (window, ahead) = (self.window(), Tokens(ahead));
+        let alone = window.fits_after(now, Tokens(1), ahead).unwrap_or_default();
         let Some(others) = others else {
             return alone;
         };
-        let beside = window.fits_in(now, Tokens(others.count.saturating_add(1)));
-        let free = window.limit().less(window.used(now) + Tokens(1));
+        let more = Tokens(others.count.saturating_add(1));
+        let beside = window.fits_after(now, more, ahead);
+        let free = window.limit().less(window.used(now) + Tokens(1) + ahead);
         let after = match self.outlasts_a_second {
             true => alone.max(others.rest),
             false => alone.max(others.at_most_in(free.0)),

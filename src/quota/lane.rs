@@ -74,14 +74,19 @@ impl Lane {
     /// Returns how long until the tokens and the charge fit; `None` if the tokens never will.
     pub(super) fn fits_in(&mut self, now: Instant, need: Need) -> Option<Duration> {
         let tokens = need.tokens + need.exposure + self.exposed;
-        let ahead = need.ahead.same_model;
+        let ahead = need.ahead.same_model.tokens;
         let own = self.window.fits_after(now, tokens, ahead)?;
         Some(own.max(self.view.fits_after(now, need.charge, ahead)))
     }
 
-    /// Returns how long until one more call fits.
-    pub(super) fn call_in(&mut self, now: Instant) -> Duration {
-        self.calls.fits_in(now)
+    /// Returns how long until one more call fits after so many.
+    pub(super) fn call_in(&mut self, now: Instant, ahead: u64) -> Duration {
+        self.calls.fits_after(now, ahead)
+    }
+
+    /// Returns the calls per minute that are allowed, once that is known.
+    pub(super) fn calls_limit(&self) -> Option<u64> {
+        self.calls.limit()
     }
 
     /// Takes what [`Lane::fits_in`] and [`Lane::call_in`] allowed.

@@ -176,7 +176,7 @@ impl Quota {
             return Some(Duration::ZERO);
         }
         let tokens = need.tokens + need.exposure + self.exposed;
-        let ahead = need.ahead.of_instance();
+        let ahead = need.ahead.of_instance().tokens;
         let own = self.window.fits_after(now, tokens, ahead)?;
         match self.lane(deployment) {
             Some(lane) => Some(own.max(lane.fits_in(now, need)?)),
@@ -184,19 +184,33 @@ impl Quota {
         }
     }
 
-    /// Says whether a request lacks tokens of the instance's own limit, which all its deployments share.
+    /// Says whether a request lacks tokens or a call of the instance's own limits, which all its deployments share.
     pub fn lacks_own(&mut self, now: Instant, need: Need) -> bool {
         let tokens = need.tokens + need.exposure + self.exposed;
-        let wait = self.window.fits_after(now, tokens, need.ahead.all);
-        !need.is_nothing() && wait != Some(Duration::ZERO)
+        let ahead = need.ahead.all;
+        let wait = self.window.fits_after(now, tokens, ahead.tokens);
+        let calls = self.calls.as_mut();
+        let call_in = calls.map(|calls| calls.fits_after(now, ahead.calls));
+        let lacks_tokens = !need.is_nothing() && wait != Some(Duration::ZERO);
+        lacks_tokens || call_in.is_some_and(|wait| !wait.is_zero())
     }
 
-    /// Returns how long a deployment takes for so many tokens at the pace of its limit, a day at most.
+    /// Returns how long a deployment takes for all that others are to have, at the pace of its limits, a day at most.
     ///
     /// Whoever waits for the end of a cooldown behind others comes that much later, so that they do not come at once.
-    pub fn pace(&self, deployment: &Deployment, tokens: Tokens) -> Duration {
-        let share = tokens.0 as f64 / self.limit(deployment).0.max(1) as f64;
-        WINDOW.mul_f64(share.min(MOST_PACE))
+    pub fn pace(&self, deployment: &Deployment, ahead: Ahead) -> Duration {
+        let lane = self.lanes.iter().find(|lane| is_of(lane, deployment));
+        let (instance, calls) = (ahead.of_instance(), self.calls.as_ref());
+        let taken = [
+            (instance.tokens.0, Some(self.limit(deployment).0)),
+            (instance.calls, calls.and_then(Calls::limit)),
+            (ahead.same_model.calls, lane.and_then(Lane::calls_limit)),
+        ];
+        let share = |(taken, limit): (u64, Option<u64>)| {
+            limit.map_or(0.0, |limit| taken as f64 / limit.max(1) as f64)
+        };
+        let most = taken.map(share).into_iter().fold(0.0, f64::max);
+        WINDOW.mul_f64(most.min(MOST_PACE))
     }
 
     /// Takes what a request needs, or says why it cannot. The lane has been opened.
@@ -206,8 +220,7 @@ impl Quota {
         deployment: &Deployment,
         need: Need,
     ) -> Result<Hold, Lack> {
-        self.check(now, deployment, need.charge)
-            .map_err(Lack::Closed)?;
+        self.check(now, deployment, need).map_err(Lack::Closed)?;
         match self.fits_in(now, deployment, need) {
             Some(Duration::ZERO) => {}
             wait => return Err(Lack::Full(wait)),
@@ -228,18 +241,19 @@ impl Quota {
         })
     }
 
-    /// Says whether a deployment's lane is open for a charge and has a call left.
+    /// Says whether a deployment's lane is open for a request and has a call left after others had theirs.
     pub fn check(
         &mut self,
         now: Instant,
         deployment: &Deployment,
-        charge: Tokens,
+        need: Need,
     ) -> Result<(), Closed> {
         let calls = self.calls.as_mut();
-        let mut call_in = calls.map_or(Duration::ZERO, |calls| calls.fits_in(now));
+        let ahead = need.ahead.of_instance().calls;
+        let mut call_in = calls.map_or(Duration::ZERO, |calls| calls.fits_after(now, ahead));
         if let Some(lane) = self.lane(deployment) {
-            lane.throttle.check(now, charge)?;
-            call_in = call_in.max(lane.call_in(now));
+            lane.throttle.check(now, need.charge)?;
+            call_in = call_in.max(lane.call_in(now, need.ahead.same_model.calls));
         }
         match call_in {
             Duration::ZERO => Ok(()),

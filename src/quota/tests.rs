@@ -4,6 +4,7 @@ mod heads;
 mod model;
 
 use super::*;
+use crate::queue::Share;
 use model::{Ask, Azure as Service, ask};
 use proptest::prelude::*;
 
@@ -162,10 +163,14 @@ fn what_needs_no_tokens_has_room_in_a_window_that_is_more_than_full() {
         End::Answered,
         Said::default(),
     );
+    let others = Share {
+        tokens: Tokens(300),
+        calls: 3,
+    };
     let nothing = Need {
         ahead: Ahead {
-            all: Tokens(300),
-            same_model: Tokens(300),
+            all: others,
+            same_model: others,
         },
         ..need(0)
     };

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::{DOUBT, State};
 use crate::actors::Refusal;
 use crate::actors::messages::{Fit, Want};
-use crate::domain::Tokens;
-use crate::health::Closed;
+use crate::domain::{Deployment, Tokens};
+use crate::health::{Closed, Reason};
 use crate::queue::Ahead;
 
 impl State {
@@ -23,7 +23,7 @@ impl State {
         let (tokens, limit) = (need.tokens, self.quota.limit(&deployment));
         let is_of_all = self.quota.lacks_own(now, need);
         let broken = self.health.check(now, &deployment, tokens).err();
-        let closed = self.quota.check(now, &deployment, need.charge).err();
+        let closed = self.quota.check(now, &deployment, need).err();
         // If it fits without its exposure, only the doubt about estimates stands in the way, which settles soon.
         let or_doubt = |room: Option<Duration>| room.or((tokens <= limit).then_some(DOUBT));
         let own = or_doubt(self.quota.fits_in(now, &deployment, need));
@@ -38,7 +38,7 @@ impl State {
             (None, Some(Duration::ZERO)) => None,
             (None, room) => Some(Refusal::Full(room)),
             (Some(closed), Some(room)) => Some(Refusal::Closed(Closed {
-                wait: closed.wait.max(room) + self.quota.pace(&deployment, ahead.of_instance()),
+                wait: closed.wait.max(room) + self.pace_after(closed, &deployment, ahead),
                 ..closed
             })),
         };
@@ -48,6 +48,15 @@ impl State {
             tokens,
             is_of_all: is_of_all || shared_lacks,
             refusal,
+        }
+    }
+
+    /// Returns how long others take after the end of what is closed.
+    fn pace_after(&self, closed: Closed, deployment: &Deployment, ahead: Ahead) -> Duration {
+        match closed.reason {
+            // That wait counts them already.
+            Reason::OutOfCalls => Duration::ZERO,
+            _ => self.quota.pace(deployment, ahead),
         }
     }
 }

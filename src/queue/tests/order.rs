@@ -40,8 +40,8 @@ fn work(queue: &mut Queue<(u64, Duration)>, pool: &mut Pool, now: Instant) -> Ve
     while let Some(job) = queue.next(now) {
         let (Job::Try(ticket) | Job::Judge(ticket) | Job::Expire(ticket)) = job;
         let (tokens, patience) = *queue.get(ticket).unwrap();
-        let claimed = queue.ahead(ticket, A).all.0;
-        let ahead = queue.ahead(ticket, A).all.0;
+        let claimed = queue.ahead(ticket, A).all.tokens.0;
+        let ahead = queue.ahead(ticket, A).all.tokens.0;
         let short = (ahead + tokens).saturating_sub(pool.free);
         let offer = offer(A, tokens, short.div_ceil(100));
         match job {

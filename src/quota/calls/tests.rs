@@ -18,7 +18,7 @@ fn seconds(count: u64) -> Duration {
 /// Makes all calls that fit; returns how many.
 fn admitted(calls: &mut Calls, now: Instant) -> usize {
     let mut count = 0;
-    while calls.fits_in(now).is_zero() {
+    while calls.fits_after(now, 0).is_zero() {
         calls.record(now);
         count += 1;
     }
@@ -31,7 +31,7 @@ fn sixty_a_minute_are_ten_in_ten_seconds_until_a_minute_is_seen() {
     let mut calls = known(60, now);
 
     assert_eq!(admitted(&mut calls, now), 10);
-    let wait = calls.fits_in(now);
+    let wait = calls.fits_after(now, 0);
     assert!(wait >= SHORT && wait <= SHORT + Duration::from_millis(300));
     assert_eq!(admitted(&mut calls, now + wait), 10);
     let made = calls.record(now + wait);
@@ -90,7 +90,7 @@ fn every_newest_answer_tells_of_the_calls_of_others() {
     let third = calls.record(later);
 
     calls.heard(second, 60, Some(3));
-    assert_eq!(calls.clone().fits_in(later), Duration::ZERO);
+    assert_eq!(calls.clone().fits_after(later, 0), Duration::ZERO);
     assert_eq!(admitted(&mut calls.clone(), later), 2, "the third is ours");
     calls.heard(third, 60, Some(7));
     assert_eq!(admitted(&mut calls.clone(), later), 7, "no others are left");
@@ -108,10 +108,10 @@ fn calls_of_others_count_for_their_span_and_no_longer() {
             calls.heard(made, limit, Some(remaining));
         }
 
-        let wait = calls.fits_in(now);
+        let wait = calls.fits_after(now, 0);
 
         assert!(wait >= span && wait <= span + seconds(1), "{wait:?}");
-        assert_eq!(calls.fits_in(now + wait), Duration::ZERO);
+        assert_eq!(calls.fits_after(now + wait, 0), Duration::ZERO);
     }
 }
 
@@ -123,12 +123,12 @@ fn what_may_be_a_window_of_a_second_gets_free_evenly() {
     calls.heard(made, 600, Some(9));
 
     assert_eq!(admitted(&mut calls, now), 9);
-    let wait = calls.fits_in(now);
+    let wait = calls.fits_after(now, 0);
     assert!(
         wait > Duration::from_millis(50) && wait < Duration::from_millis(250),
         "{wait:?}"
     );
-    assert_eq!(calls.fits_in(now + wait), Duration::ZERO);
+    assert_eq!(calls.fits_after(now + wait, 0), Duration::ZERO);
     let second = admitted(&mut calls, now + seconds(1));
     assert!((7..=10).contains(&second), "{second}");
 }
@@ -257,7 +257,7 @@ impl Model {
                 self.others += u64::from(self.arrive(now).is_some());
                 self.newest_others = Some(now);
             }
-            if !self.calls.fits_in(now).is_zero() {
+            if !self.calls.fits_after(now, 0).is_zero() {
                 continue;
             }
             let sent = Sent {
