@@ -19,6 +19,7 @@ fn newcomer(number: usize, now: Instant, model: &str) -> Newcomer {
         patience: Duration::from_secs(15),
         model: ModelKey::of(model),
         spelled: None,
+        is_known: false,
         tried: Vec::new(),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Requests that may use the same instances for the same model stand in one line, by the time of their arrival; only its
 //! head is ever tried, so nobody is overtaken. A newcomer may wait if there is room and if it can be served within its
-//! patience, counting those before it; that promise holds tokens and a call of one instance against the younger of other lines.
+//! patience, counting those before it; that holds tokens and a call of one instance against the younger of other lines.
 //! Who is sent away instead is told when to come again, which is a promise too (`handed`).
 //! The clock is the caller's, and so are the instances: it tries, asks for forecasts, and tells what came of it.
 
@@ -24,8 +24,8 @@ pub use words::{Job, Judgement, Newcomer, Offer, Ticket, Why};
 /// Pause before a head is tried again although an instance seems to have room: the two must not chase each other.
 const BREATH: Duration = Duration::from_millis(10);
 
-/// Lines of their own; names come from clients, and every head is tried whenever something was settled. Whoever would
-/// need one more stands in the common line of all those, until there are fewer.
+/// Lines up to which names get their own that nobody configured: they come from clients, and every head is tried whenever
+/// something was settled. Whoever would need one more stands in the common line of all those, until there are fewer.
 const MOST_LINES: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,6 +127,7 @@ impl<T> Queue<T> {
             patience,
             model,
             spelled,
+            is_known,
             mut tried,
         } = newcomer;
         tried.sort();
@@ -137,7 +138,7 @@ impl<T> Queue<T> {
         };
         // While anybody stands in the common line, nobody begins one that those behind it would have to be moved to.
         let has_room = self.lines.len() < MOST_LINES && !self.lines.contains_key(&LineKey::Common);
-        let key = match has_room || self.lines.contains_key(&own) {
+        let key = match is_known || has_room || self.lines.contains_key(&own) {
             true => own,
             false => LineKey::Common,
         };

@@ -96,12 +96,15 @@ impl Dispatcher {
             turn,
             ticket,
         } = asked;
+        let spelled = spelled(self.members_of(&field), &want);
         let newcomer = Newcomer {
             ticket,
             since: turn.since,
             patience: turn.patience,
             model: want.model.clone(),
-            spelled: spelled(self.members_of(&field), &want),
+            // Every instance that may serve it maps it.
+            is_known: spelled.is_none() && !want.is_errand,
+            spelled,
             tried,
         };
         let (answer, receiver) = oneshot::channel();

@@ -25,6 +25,7 @@ fn newcomer(ticket: u64, since: Instant, patience: u64, model: &str) -> Newcomer
         patience: secs(patience),
         model: ModelKey::of(model),
         spelled: None,
+        is_known: false,
         tried: Vec::new(),
     }
 }
@@ -266,6 +267,26 @@ fn names_beyond_the_lines_share_one_and_go_by_age() {
     let all: Vec<u64> = (1..1_000).chain([5_000]).collect();
     assert_eq!(served, all);
     assert!(queue.lines.is_empty() && queue.places.is_empty());
+}
+
+#[test]
+fn a_model_of_the_configuration_has_its_own_line_however_many_names_there_are() {
+    let now = start();
+    let mut queue = Queue::new(1_000, now);
+    for number in 0..200 {
+        let name = format!("name{number}");
+        queue.join(now, newcomer(number, now, 15, &name), ());
+        queue.judge(now, Ticket(number), offer(A, 10, 5));
+    }
+    let mut known = newcomer(500, now, 15, "m");
+    known.is_known = true;
+
+    queue.join(now, known, ());
+
+    let line = &queue.entries[&queue.places[&Ticket(500)]].line;
+    assert_ne!(*line, LineKey::Common);
+    queue.judge(now, Ticket(500), offer(B, 10, 5));
+    assert_eq!(queue.lines.len(), MOST_LINES + 2);
 }
 
 #[test]

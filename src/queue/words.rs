@@ -26,6 +26,8 @@ pub struct Newcomer {
     pub model: ModelKey,
     /// How the client spells it, in lower case, if that names a deployment somewhere.
     pub spelled: Option<String>,
+    /// The configuration maps the model wherever it is served, so that no client has made it up.
+    pub is_known: bool,
     /// Instances that it may not use any more.
     pub tried: Vec<InstanceId>,
 }

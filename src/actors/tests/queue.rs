@@ -3,6 +3,7 @@
 use futures_util::FutureExt;
 
 use super::*;
+use crate::domain::Deployment;
 
 fn queue_of(most_waiting: usize, instances: &[Arc<InstanceConfig>]) -> Addr<Registry> {
     tokio::time::pause();
@@ -341,4 +342,39 @@ async fn a_flood_of_made_up_names_waits_and_is_served_like_others() {
         assert_eq!(after, Duration::ZERO);
     }
     assert_eq!(waiting(&registry).await, 0);
+}
+
+#[actix::test]
+async fn mapped_models_pass_a_flood_of_made_up_names() {
+    let mut config = (*instance("a", 1, 1_000)).clone();
+    let (mapped, deployment) = (ModelKey::of("chat"), Deployment::new("prod"));
+    config.model_map.insert(mapped.clone(), deployment);
+    let registry = queue_of(1_000, &[Arc::new(config), instance("b", 2, 1_000)]);
+    let [a, b] = [&[1], &[0]].map(|tried| acquire(&registry, want(1_000, 0), tried));
+    let (a, _b) = (a.await.unwrap(), b.await.unwrap());
+    tokio::time::advance(Duration::from_secs(55)).await;
+    // They have tried the first instance, so that they wait for the second.
+    for number in 0..100 {
+        let name = format!("name-{number}");
+        let named = Want {
+            model: ModelKey::of(&name),
+            name: ModelName::new(name),
+            ..want(2, 0)
+        };
+        spawn(&registry, ask(named, &[0], waits(15)));
+    }
+    assert_eq!(waiting(&registry).await, 100);
+    let known = Want {
+        model: mapped,
+        name: ModelName::new("chat"),
+        ..want(200, 0)
+    };
+    let known = spawn(&registry, ask(known, &[1], waits(15)));
+    assert_eq!(waiting(&registry).await, 101);
+
+    a.settle(answered(0));
+
+    let (lease, after) = known.await.unwrap();
+    assert_eq!(lease.unwrap().id(), InstanceId(0));
+    assert_eq!(after, Duration::ZERO);
 }
