@@ -21,7 +21,14 @@ pub fn read(event: &[u8]) -> Event {
     }
     match kind(event, data) {
         b"response.created" | b"response.in_progress" | b"response.queued" => Event::Preamble,
-        b"response.completed" | b"response.incomplete" | b"response.cancelled" => {
+        // Streams of images, speech and transcripts have their usage beside.
+        b"response.completed"
+        | b"response.incomplete"
+        | b"response.cancelled"
+        | b"image_generation.completed"
+        | b"image_edit.completed"
+        | b"speech.audio.done"
+        | b"transcript.text.done" => {
             // Torn off, it is no end.
             match serde_json::from_slice::<IgnoredAny>(data) {
                 Ok(_) => Event::End(usage::from_event(data)),
@@ -29,11 +36,6 @@ pub fn read(event: &[u8]) -> Event {
             }
         }
         b"response.failed" | b"error" => Event::Error(error(data)),
-        // Streams of images, speech and transcripts have their usage beside.
-        b"image_generation.completed"
-        | b"image_edit.completed"
-        | b"speech.audio.done"
-        | b"transcript.text.done" => Event::End(usage::from_event(data)),
         kind if kind.ends_with(b".delta") => Event::Content,
         kind if kind.starts_with(b"response.") => Event::Other,
         // Some gateways put a bare error into the stream.
@@ -111,6 +113,14 @@ mod tests {
     use super::*;
     use crate::domain::Tokens;
 
+    /// The ends of streams of images, speech and transcripts.
+    const BESIDE: [&str; 4] = [
+        "image_generation.completed",
+        "image_edit.completed",
+        "speech.audio.done",
+        "transcript.text.done",
+    ];
+
     fn event(kind: &str, data: &str) -> Vec<u8> {
         format!("event: {kind}\ndata: {data}\n\n").into_bytes()
     }
@@ -149,14 +159,23 @@ mod tests {
         assert_eq!(read(&event("response.completed", "{}")), Event::End(None));
         let image = r#"{"usage":{"input_tokens":1,"output_tokens":2,"total_tokens":3}}"#;
         for kind in ["image_generation", "image_edit"] {
-            let read = |end: &str| read(&event(&format!("{kind}.{end}"), image));
-            assert_eq!(read("partial_image"), Event::Other);
-            assert!(
-                matches!(read("completed"), Event::End(Some(usage)) if usage.total == Tokens(3))
-            );
+            let partial = event(&format!("{kind}.partial_image"), image);
+            assert_eq!(read(&partial), Event::Other);
         }
-        let torn = &event("response.completed", end)[..60];
-        assert_eq!(read(torn), Event::Other);
+        for kind in BESIDE {
+            let end = read(&event(kind, image));
+            assert!(matches!(end, Event::End(Some(usage)) if usage.total == Tokens(3)));
+        }
+    }
+
+    #[test]
+    fn an_end_that_is_torn_off_is_none() {
+        let data = r#"{"usage":{"input_tokens":1,"output_tokens":2,"total_tokens":3}}"#;
+        for kind in BESIDE.into_iter().chain(["response.completed"]) {
+            let whole = event(kind, data);
+            let torn = &whole[..whole.len() - 20];
+            assert_eq!(read(torn), Event::Other, "{kind}");
+        }
     }
 
     #[test]

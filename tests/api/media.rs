@@ -119,6 +119,27 @@ async fn a_stream_of_an_image_ends_with_its_usage() {
 }
 
 #[actix_web::test]
+async fn a_stream_of_an_image_that_is_torn_in_its_last_event_is_told_as_broken() {
+    let app = two().await;
+    let end =
+        "event: image_generation.completed\ndata: {\"type\": \"image_generation.completed\", ";
+    let partial = "event: image_generation.partial_image\ndata: {\"b64_json\": \"A\"}\n\n";
+    let torn = format!("{partial}{end}\"b64_json\": \"AAAA");
+    let answer = Script::new(200, torn).header("content-type", "text/event-stream");
+    app.sims[0].play([Play::Answer(answer)]);
+
+    let body = json!({"model": "gpt-image-1", "prompt": "a dot", "stream": true});
+    let answer = app.post("/v1/images/generations", &body).await;
+
+    let text = answer.text();
+    assert!(text.starts_with(partial), "{text}");
+    assert!(text.contains("The upstream broke off its answer"), "{text}");
+    assert!(!text.contains("AAAA"), "{text}");
+    assert_eq!(app.settled(0).await["error_count"], 1);
+    app.finish().await;
+}
+
+#[actix_web::test]
 async fn a_stream_of_several_images_ends_with_the_last_of_them() {
     let app = two().await;
     let done = |tokens: u64| {
