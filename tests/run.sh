@@ -166,7 +166,7 @@ find_node() {
     local root
     node=$(command -v node)
     npm=(npm)
-    if command -v npm >/dev/null && "$node" -e "process.exit(parseInt(process.versions.node) < $NODE_MAJOR)" 2>/dev/null; then
+    if command -v npm >/dev/null && "$node" -e "process.exit(parseInt(process.versions.node) < $NODE_MAJOR ? 1 : 0)" 2>/dev/null; then
         return 0
     fi
     make_venv node-runtime tests/clients/requirements-node.txt || return 1
