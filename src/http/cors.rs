@@ -50,6 +50,21 @@ pub(super) fn refuse_unasked(
     allowed: &AllowedOrigins,
     headers: &HeaderMap,
 ) -> Result<(), ApiError> {
+    refuse(allowed, headers, false)
+}
+
+/// Does the same where a form is what the endpoint takes, and programs send one.
+///
+/// # Errors
+/// [`Code::OriginNotAllowed`].
+pub(super) fn refuse_unasked_form(
+    allowed: &AllowedOrigins,
+    headers: &HeaderMap,
+) -> Result<(), ApiError> {
+    refuse(allowed, headers, true)
+}
+
+fn refuse(allowed: &AllowedOrigins, headers: &HeaderMap, takes_form: bool) -> Result<(), ApiError> {
     let (Some(origin), Some(content_type)) = (headers.get(header::ORIGIN), unasked_type(headers))
     else {
         return Ok(());
@@ -57,7 +72,8 @@ pub(super) fn refuse_unasked(
     let is_elsewhere = match text(headers, "sec-fetch-site") {
         Some(says) => says == "cross-site",
         // An old browser, or a server that is not TLS; but some programs send forms and an `Origin` of a web page too.
-        None => content_type != FORM_WITH_FILES && !is_own(headers, origin),
+        None if takes_form && content_type == FORM_WITH_FILES => false,
+        None => !is_own(headers, origin),
     };
     if !is_elsewhere || !is_of_page(origin) || permit(allowed, Some(origin)).is_some() {
         return Ok(());
@@ -177,6 +193,10 @@ mod tests {
         refuse_unasked(&listed, &with(lines)).is_err()
     }
 
+    fn is_refused_where_forms_go(lines: &[(&str, &str)]) -> bool {
+        refuse_unasked_form(&AllowedOrigins::None, &with(lines)).is_err()
+    }
+
     const ELSEWHERE: (&str, &str) = ("origin", "https://evil.example.com");
     const TEXT: (&str, &str) = ("content-type", "Text/Plain;charset=UTF-8");
     const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=x");
@@ -189,6 +209,14 @@ mod tests {
         assert!(is_refused(&[ELSEWHERE]));
         assert!(is_refused(&[("origin", "null"), TEXT, cross]));
         assert!(is_refused(&[ELSEWHERE, FORM, cross]));
+        assert!(is_refused_where_forms_go(&[ELSEWHERE, FORM, cross]));
+        assert!(is_refused_where_forms_go(&[ELSEWHERE, TEXT]));
+    }
+
+    #[test]
+    fn json_said_to_be_a_form_is_refused_where_no_form_goes() {
+        assert!(is_refused(&[ELSEWHERE, FORM]));
+        assert!(!is_refused_where_forms_go(&[ELSEWHERE, FORM]));
     }
 
     #[test]
@@ -212,7 +240,8 @@ mod tests {
 
         assert!(!is_refused(&[TEXT]));
         assert!(!is_refused(&[ELSEWHERE, json]));
-        assert!(!is_refused(&[("origin", "http://tauri.localhost"), FORM]));
+        let tauri = ("origin", "http://tauri.localhost");
+        assert!(!is_refused_where_forms_go(&[tauri, FORM]));
         for origin in [
             "app://obsidian.md",
             "vscode-file://vscode-app",

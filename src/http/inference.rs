@@ -49,9 +49,7 @@ async fn read(
     payload: web::Payload,
 ) -> Result<Call, ApiError> {
     let client = auth::check(&site.client_keys, request.headers())?;
-    if site.client_keys.is_empty() {
-        cors::refuse_unasked(&site.allowed_origins, request.headers())?;
-    }
+    guard(endpoint, site, request.headers())?;
     let incoming = Incoming::open(request.headers(), payload, site)?;
     let in_body_of_azure = matches!(form, Form::Azure);
     let model = match form {
@@ -76,15 +74,31 @@ async fn read(
     if in_body_of_azure {
         ask.model = ModelName::new(model_for(proxy, site, ask.model.to_string()));
     }
+    let mut headers = forwarded(request.headers());
+    if upload.is_none() {
+        // Read as JSON, whatever it was said to be (`curl -d` says a form), it goes up as that.
+        headers.remove(header::CONTENT_TYPE);
+    }
     Ok(Call {
         key: ModelKey::of(ask.model.as_str()),
         ask,
         body,
         upload,
-        headers: forwarded(request.headers()),
+        headers,
         client,
         is_azure: request.path().starts_with("/openai/"),
     })
+}
+
+/// Refuses pages of other sites where no key does.
+fn guard(endpoint: Endpoint, site: &Site, headers: &HeaderMap) -> Result<(), ApiError> {
+    if !site.client_keys.is_empty() {
+        return Ok(());
+    }
+    match endpoint.takes_form() {
+        true => cors::refuse_unasked_form(&site.allowed_origins, headers),
+        false => cors::refuse_unasked(&site.allowed_origins, headers),
+    }
 }
 
 /// Says why a body cannot be used.

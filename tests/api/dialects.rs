@@ -225,6 +225,20 @@ async fn a_star_allows_every_page() {
 }
 
 #[actix_web::test]
+async fn a_body_that_was_read_as_json_goes_up_as_json() {
+    let app = spawn_app(1).await;
+    let request = client().post(format!("{}/v1/chat/completions", app.url));
+    let request = request.content_type("application/x-www-form-urlencoded");
+
+    let sent = request.send_body(chat("hello", 5).to_string()).await;
+
+    assert_eq!(read(sent.unwrap()).await.status, 200);
+    let seen = &app.sims[0].requests()[0];
+    assert_eq!(seen.header("content-type"), Some("application/json"));
+    app.finish().await;
+}
+
+#[actix_web::test]
 async fn a_foreign_page_spends_nothing_by_what_needs_no_preflight() {
     let app = spawn_app(1).await;
     let body = chat("hello", 5).to_string();
@@ -237,10 +251,12 @@ async fn a_foreign_page_spends_nothing_by_what_needs_no_preflight() {
     };
 
     let unasked = read(post("text/plain").await.unwrap()).await;
+    let form = read(post("multipart/form-data; boundary=x").await.unwrap()).await;
     // A browser would have asked before it sent this, so it is none.
     let asked = read(post("application/json").await.unwrap()).await;
 
     assert_eq!(unasked.status, 403);
+    assert_eq!(form.status, 403);
     assert_eq!(unasked.code(), "origin_not_allowed");
     assert!(unasked.text().contains("CORS_ALLOW_ORIGINS"));
     assert_eq!(asked.status, 200);
