@@ -1,41 +1,33 @@
 //! `healthcheck`: asks a running proxy for `/health`, so that an image needs no curl.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::num::ParseIntError;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use azure_openai_proxy::config::{self, Problem};
 use clap::Args;
 
-use super::complain;
+use super::{complain, refuse};
 
 /// A healthy proxy answers in under a millisecond.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Where the proxy listens unless `PORT` says otherwise.
-const DEFAULT_PORT: u16 = 3010;
-
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Address that the proxy listens on
-    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-    host: IpAddr,
-    /// Port that the proxy listens on
-    #[arg(long, env = "PORT", default_value_t = DEFAULT_PORT, value_parser = port)]
-    port: u16,
-}
-
-/// Reads a port as the configuration does: an empty text counts as unset.
-fn port(text: &str) -> Result<u16, ParseIntError> {
-    match text.trim() {
-        "" => Ok(DEFAULT_PORT),
-        number => number.parse(),
-    }
+    /// Address that the proxy listens on [default: HOST, of the environment or .env; this machine if that is any]
+    #[arg(long)]
+    host: Option<IpAddr>,
+    /// Port that the proxy listens on [default: PORT, of the environment or .env, else 3010]
+    #[arg(long)]
+    port: Option<u16>,
 }
 
 pub(crate) fn run(options: &Options) -> ExitCode {
-    let address = SocketAddr::new(options.host, options.port);
+    let address = match address(options) {
+        Ok(address) => address,
+        Err(problems) => return refuse(&problems),
+    };
     match ask(address) {
         Ok(status) if status.starts_with("HTTP/1.1 200 ") => ExitCode::SUCCESS,
         Ok(status) => {
@@ -46,6 +38,25 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             complain(format!("{address} does not answer: {error}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Returns where `serve` listens in this environment, as far as the options do not say.
+fn address(options: &Options) -> Result<SocketAddr, Vec<Problem>> {
+    if let (Some(host), Some(port)) = (options.host, options.port) {
+        return Ok(SocketAddr::new(host, port));
+    }
+    let set = config::address_from_environment()?;
+    let host = options.host.unwrap_or_else(|| reachable(set.ip()));
+    Ok(SocketAddr::new(host, options.port.unwrap_or(set.port())))
+}
+
+/// Returns an address by which to reach one who listens on this: nobody can be called on "any".
+fn reachable(host: IpAddr) -> IpAddr {
+    match host {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host => host,
     }
 }
 
@@ -66,9 +77,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_port_is_the_default_one() {
-        assert_eq!(port(""), Ok(3010));
-        assert_eq!(port(" 8080 "), Ok(8080));
-        assert!(port("http").is_err());
+    fn who_listens_on_any_address_is_called_on_this_machine() {
+        for (host, called) in [
+            ("0.0.0.0", "127.0.0.1"),
+            ("::", "::1"),
+            ("10.1.2.3", "10.1.2.3"),
+        ] {
+            let host: IpAddr = host.parse().unwrap();
+            assert_eq!(reachable(host).to_string(), called);
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! [`Problem`]. Nothing else in the crate reads the environment. What a setting does is left to its user.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +25,13 @@ mod validate;
 pub fn from_environment() -> Result<Config, Vec<Problem>> {
     let (vars, problems) = raw::load();
     parse(vars, problems)
+}
+
+/// Reads `HOST` and `PORT` alone, from the same places; what else is wrong there is left to [`from_environment`].
+pub fn address_from_environment() -> Result<SocketAddr, Vec<Problem>> {
+    let (vars, problems) = raw::load();
+    let raw = raw::Raw::collect(vars).map_err(|problem| vec![problem])?;
+    validate::address(&raw, problems)
 }
 
 /// Validates the given variables alone, without looking at the environment. An empty value counts as unset.

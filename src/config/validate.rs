@@ -4,7 +4,7 @@
 //! looked at. No key is ever part of a problem or a warning, not even one that was pasted into the wrong variable.
 //! Each submodule parses one part; this file parses the settings with fixed names and puts the parts together.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 
 use log::LevelFilter;
@@ -71,6 +71,15 @@ pub(super) fn config(raw: &Raw, read: Vec<Problem>) -> Result<Config, Vec<Proble
     Ok(Config { warnings, ..config })
 }
 
+/// Validates where the proxy listens, and nothing else.
+pub(super) fn address(raw: &Raw, read: Vec<Problem>) -> Result<SocketAddr, Vec<Problem>> {
+    let mut findings = Findings::new(read, raw);
+    let host = host(&raw.fixed, &mut findings);
+    let port = port(&raw.fixed, &mut findings);
+    findings.finish()?;
+    Ok(SocketAddr::new(host, port))
+}
+
 /// Returns the setting that every instance without `MAX_TPM` falls back to.
 fn token_rate_limit(fixed: &Fixed) -> Setting {
     Setting::new("TOKEN_RATE_LIMIT", fixed.token_rate_limit.as_deref())
@@ -96,8 +105,8 @@ fn keeps_filter_chunks(fixed: &Fixed, findings: &mut Findings) -> bool {
 fn server(fixed: &Fixed, findings: &mut Findings) -> Server {
     // A container without a readable CPU quota still gets a thread.
     let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let host = host(&Setting::new("HOST", fixed.host.as_deref()), findings);
-    let port = Setting::new("PORT", fixed.port.as_deref()).whole(0..=65_535, 3010, findings);
+    let host = host(fixed, findings);
+    let port = port(fixed, findings);
     let workers = Setting::new("WORKERS", fixed.workers.as_deref());
     let workers = workers.whole(1..=MOST_WORKERS, processors, findings);
     let client_keys = client_keys::parse(fixed.proxy_api_keys.as_deref(), findings);
@@ -127,7 +136,12 @@ fn server(fixed: &Fixed, findings: &mut Findings) -> Server {
     }
 }
 
-fn host(setting: &Setting, findings: &mut Findings) -> IpAddr {
+fn port(fixed: &Fixed, findings: &mut Findings) -> u16 {
+    Setting::new("PORT", fixed.port.as_deref()).whole(0..=65_535, 3010, findings)
+}
+
+fn host(fixed: &Fixed, findings: &mut Findings) -> IpAddr {
+    let setting = Setting::new("HOST", fixed.host.as_deref());
     let every_interface = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     match setting.value() {
         None => every_interface,

@@ -181,17 +181,25 @@ async fn healthcheck_succeeds_in_front_of_a_proxy_and_fails_in_front_of_nothing(
     // The proxy of this test starts on this thread, which must not be blocked.
     let checks = move || {
         let healthy = run(&["healthcheck", "--port", &port], &[]);
-        let by_variable = run(&["healthcheck"], &[("PORT", port)]);
+        let by_variable = run(&["healthcheck"], &[("PORT", port.clone())]);
+        let file = format!("PORT={port}\nHOST=127.0.0.1\nTOKEN_RATE_LIMIT=lots\n");
+        let folder = Folder::new();
+        folder.write(".env", &file);
+        let by_file = run_with_input(&folder, &["healthcheck"], &[], "");
+        let bad = run(&["healthcheck"], &[("PORT", "http".to_owned())]);
         (
-            healthy,
-            by_variable,
+            (healthy, by_variable, by_file, bad),
             run(&["healthcheck", "--port", &free], &[]),
         )
     };
-    let (healthy, by_variable, missing) = actix_web::web::block(checks).await.unwrap();
+    let ((healthy, by_variable, by_file, bad), missing) =
+        actix_web::web::block(checks).await.unwrap();
 
     assert_eq!((healthy.code, healthy.stderr.as_str()), (Some(0), ""));
     assert_eq!(by_variable.code, Some(0));
+    assert_eq!((by_file.code, by_file.stderr.as_str()), (Some(0), ""));
+    assert_eq!(bad.code, Some(2));
+    assert!(bad.stderr.contains("PORT"), "{}", bad.stderr);
     assert_eq!(missing.code, Some(1));
     assert!(
         missing.stderr.contains("does not answer"),
