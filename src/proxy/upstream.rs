@@ -255,7 +255,7 @@ impl Upstream {
                 }
             };
             match sent.await {
-                Ok(answer) => return check_length(answer),
+                Ok(answer) => return check_length(answer).and_then(check_encoding),
                 Err(error) if !resent && stale(&error) => resent = true,
                 Err(error) => return Err(self.explain(&error, outgoing.body.len())),
             }
@@ -336,6 +336,19 @@ fn check_length(answer: Answer) -> Result<Answer, NoAnswer> {
         });
     }
     Ok(answer)
+}
+
+/// A compressed answer, though none was asked for, can neither be read for its usage nor be ended properly.
+fn check_encoding(answer: Answer) -> Result<Answer, NoAnswer> {
+    let encoding = answer.headers().get(header::CONTENT_ENCODING);
+    let packed = encoding.filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    match packed {
+        Some(encoding) if answer.status().is_success() => Err(NoAnswer {
+            kind: Failed::Broken,
+            summary: format!("the answer is encoded, which was not asked for: {encoding:?}"),
+        }),
+        _ => Ok(answer),
+    }
 }
 
 fn stale(error: &SendRequestError) -> bool {

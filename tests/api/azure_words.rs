@@ -249,6 +249,21 @@ async fn a_compressed_error_is_left_to_the_client() {
 }
 
 #[actix_web::test]
+async fn a_compressed_answer_is_a_fault_that_another_instance_mends() {
+    let app = spawn_app(2).await;
+    let body: &[u8] = &[0x1f, 0x8b, 0x08, 0x00, 0xff];
+    let packed = Scripted::new(200, body).header("content-encoding", "gzip");
+    app.sims[0].play([Play::Answer(packed)]);
+
+    let answer = app.chat(&chat("hello", 5)).await;
+
+    assert_eq!((answer.status.as_u16(), answer.instance()), (200, "b"));
+    let told = app.instance(0).await["last_error"].to_string();
+    assert!(told.contains("gzip"), "{told}");
+    app.finish().await;
+}
+
+#[actix_web::test]
 async fn a_client_that_comes_back_when_it_is_told_to_is_served() {
     let app = spawn_app(1).await;
     let wait = Duration::from_millis(300);
