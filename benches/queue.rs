@@ -6,13 +6,14 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use azure_openai_proxy::domain::{InstanceId, ModelKey, Tokens};
+use azure_openai_proxy::domain::{Deployment, DeploymentKey, InstanceId, ModelKey, Tokens};
 use azure_openai_proxy::queue::{Job, Newcomer, Offer, Queue, Ticket};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 const INSTANCES: usize = 4;
 
 fn newcomer(number: usize, now: Instant, model: &str) -> Newcomer {
+    let deployment = DeploymentKey::of(&Deployment::new(model));
     Newcomer {
         ticket: Ticket(number as u64),
         since: now + Duration::from_micros(number as u64),
@@ -20,6 +21,9 @@ fn newcomer(number: usize, now: Instant, model: &str) -> Newcomer {
         model: ModelKey::of(model),
         spelled: None,
         is_known: false,
+        deployments: (0..INSTANCES)
+            .map(|at| (InstanceId(at), deployment.clone()))
+            .collect(),
         tried: Vec::new(),
     }
 }

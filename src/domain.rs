@@ -82,6 +82,21 @@ impl ModelKey {
     }
 }
 
+/// Deployment as it is compared: in lower case, since Azure does not tell the case of its name apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DeploymentKey(Arc<str>);
+
+impl DeploymentKey {
+    /// Reduces a deployment's name to what is compared.
+    pub fn of(deployment: &Deployment) -> Self {
+        let name = &deployment.0;
+        match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => Self(name.to_ascii_lowercase().into()),
+            false => Self(name.clone()),
+        }
+    }
+}
+
 /// An amount of tokens. Sums and differences saturate, so no input can wrap them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tokens(pub u64);

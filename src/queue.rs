@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 use crate::domain::{InstanceId, ModelKey};
 
 mod claims;
+mod entry;
 mod handed;
 mod sums;
 mod words;
 
 use claims::Claims;
 pub use claims::{Ahead, Share};
+use entry::{Entry, Place, Stage};
 use handed::Handed;
 pub use words::{Job, Judgement, Newcomer, Offer, Ticket, Why};
 
@@ -27,12 +29,6 @@ const BREATH: Duration = Duration::from_millis(10);
 /// Lines up to which names get their own that nobody configured: they come from clients, and every head is tried whenever
 /// something was settled. Whoever would need one more stands in the common line of all those, until there are fewer.
 const MOST_LINES: usize = 64;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    since: Instant,
-    ticket: Ticket,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum LineKey {
@@ -51,23 +47,6 @@ struct Line {
     places: BTreeSet<Place>,
     /// When its head is to be tried.
     due: Instant,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Stage {
-    /// Not known yet if it may wait.
-    Fresh,
-    /// Waits since then, for what it was offered.
-    Waiting(Instant, Offer),
-}
-
-#[derive(Debug)]
-struct Entry<T> {
-    line: LineKey,
-    model: ModelKey,
-    deadline: Instant,
-    stage: Stage,
-    load: T,
 }
 
 /// A request that has left the queue.
@@ -128,6 +107,7 @@ impl<T> Queue<T> {
             model,
             spelled,
             is_known,
+            deployments,
             mut tried,
         } = newcomer;
         tried.sort();
@@ -156,6 +136,7 @@ impl<T> Queue<T> {
         let entry = Entry {
             line: key,
             model,
+            deployments: deployments.into(),
             deadline: now + patience,
             stage: Stage::Fresh,
             load,
@@ -211,21 +192,25 @@ impl<T> Queue<T> {
 
     /// Returns what a request must leave of an instance to those who are older, when it is tried and in a forecast.
     pub fn ahead(&self, ticket: Ticket, instance: InstanceId) -> Ahead {
-        let found = self.places.get(&ticket).zip(self.entry(ticket));
-        let ahead = found.map(|(place, entry)| self.claims.before(*place, &entry.model, instance));
+        let entry = self.entry(ticket);
+        let deployment = entry.and_then(|entry| entry.deployment(instance));
+        let found = self.places.get(&ticket).zip(deployment);
+        let ahead =
+            found.map(|(place, deployment)| self.claims.before(*place, deployment, instance));
         ahead.unwrap_or_default()
     }
 
     /// Returns the same for a request that is sent away, with those who were sent away before.
     pub fn ahead_of_return(&mut self, now: Instant, ticket: Ticket, instance: InstanceId) -> Ahead {
         let ahead = self.ahead(ticket, instance);
-        let Some(model) = self.entry(ticket).map(|entry| entry.model.clone()) else {
+        let entry = self.entry(ticket);
+        let Some(deployment) = entry.and_then(|entry| entry.deployment(instance)).cloned() else {
             return ahead;
         };
-        let handed = self.handed.pending(now, &model, instance);
+        let handed = self.handed.pending(now, &deployment, instance);
         Ahead {
             all: ahead.all + handed.all,
-            same_model: ahead.same_model + handed.same_model,
+            same_deployment: ahead.same_deployment + handed.same_deployment,
         }
     }
 
@@ -282,7 +267,9 @@ impl<T> Queue<T> {
         let waited = match entry.stage {
             Stage::Fresh => None,
             Stage::Waiting(since, offer) => {
-                self.claims.remove(place, &entry.model, offer);
+                if let Some(deployment) = entry.deployment(offer.instance) {
+                    self.claims.remove(place, deployment, offer);
+                }
                 self.waiting -= 1;
                 self.deadlines.remove(&(entry.deadline, ticket));
                 Some(now.saturating_duration_since(since))
@@ -302,9 +289,14 @@ impl<T> Queue<T> {
         patience: Duration,
         offer: Option<Offer>,
     ) -> Option<(Taken<T>, Option<Duration>)> {
-        let model = self.entry(ticket)?.model.clone();
+        let entry = self.entry(ticket)?;
+        let promise = offer.and_then(|offer| {
+            let deployment = entry.deployment(offer.instance)?;
+            Some((deployment.clone(), offer))
+        });
         let taken = self.take(now, ticket)?;
-        let back = offer.map(|offer| self.handed.promise(now, model, patience, offer));
+        let back = promise
+            .map(|(deployment, offer)| self.handed.promise(now, deployment, patience, offer));
         Some((taken, back))
     }
 
@@ -344,10 +336,14 @@ impl<T> Queue<T> {
         let Some(entry) = self.entries.get_mut(&place) else {
             return;
         };
-        if let Stage::Waiting(_, before) = entry.stage {
-            self.claims.remove(place, &entry.model, before);
+        if let Stage::Waiting(_, before) = entry.stage
+            && let Some(deployment) = entry.deployment(before.instance)
+        {
+            self.claims.remove(place, deployment, before);
         }
-        self.claims.add(place, &entry.model, offer);
+        if let Some(deployment) = entry.deployment(offer.instance) {
+            self.claims.add(place, deployment, offer);
+        }
         entry.stage = Stage::Waiting(since, offer);
     }
 

@@ -22,7 +22,7 @@ use super::refusal::Refusal;
 use super::reply::{Answer, Reply};
 use crate::config::QueueConfig;
 use crate::correction::Basis;
-use crate::domain::{Deployment, InstanceId, InstanceName, ModelKey};
+use crate::domain::{Deployment, DeploymentKey, InstanceId, InstanceName, ModelKey};
 use crate::metrics::{QueueMetrics, Queued};
 use crate::queue::{Ahead, Job, Judgement, Newcomer, Queue, Ticket, Why};
 use crate::routing::{Candidate, Router};
@@ -105,6 +105,7 @@ impl Dispatcher {
             // Every instance that may serve it maps it.
             is_known: spelled.is_none() && !want.is_errand,
             spelled,
+            deployments: self.deployments(&field, &want),
             tried,
         };
         let (answer, receiver) = oneshot::channel();
@@ -333,6 +334,16 @@ impl Dispatcher {
 
     fn members_of<'a>(&'a self, field: &'a [InstanceId]) -> impl Iterator<Item = &'a Member> {
         field.iter().filter_map(|id| self.members.get(id.0))
+    }
+
+    /// Returns what would serve a request at each of these instances.
+    fn deployments(&self, field: &[InstanceId], want: &Want) -> Vec<(InstanceId, DeploymentKey)> {
+        let members = self.members_of(field);
+        let deployments = members.filter_map(|member| {
+            let deployment = want.deployment_at(&member.config)?;
+            Some((member.id, DeploymentKey::of(&deployment)))
+        });
+        deployments.collect()
     }
 
     fn may_wait(&self, ticket: Ticket) -> bool {

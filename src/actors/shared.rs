@@ -206,7 +206,7 @@ impl Windows {
         self.store.fits(self.id, &parts, |part| match part.window {
             TOKENS => need.ahead.of_instance().tokens,
             window if self.requests == Some(window) => Tokens(need.ahead.of_instance().calls),
-            _ => need.ahead.same_model.tokens,
+            _ => need.ahead.same_deployment.tokens,
         })
     }
 

@@ -1,11 +1,11 @@
-//! What those who wait keep from the younger: their tokens and calls by instance, and by instance and model.
+//! What those who wait keep from the younger: their tokens and calls by instance, and by its deployment.
 
 use std::collections::HashMap;
 use std::ops::Add;
 
 use super::sums::Sums;
 use super::{Offer, Place};
-use crate::domain::{InstanceId, ModelKey, Tokens};
+use crate::domain::{DeploymentKey, InstanceId, Tokens};
 
 /// What requests take of an instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,18 +40,18 @@ impl Add for Share {
 /// What others are to have first of one instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ahead {
-    /// Of all models, by those who wait for the instance's own limits.
+    /// Of all deployments, by those who wait for the instance's own limits.
     pub all: Share,
-    /// Of the same model, whatever they wait for.
-    pub same_model: Share,
+    /// Of the same deployment, whatever they wait for and by whatever model they name it.
+    pub same_deployment: Share,
 }
 
 impl Ahead {
-    /// Returns what others are to have of the instance's own limits before a request of this model.
+    /// Returns what others are to have of the instance's own limits before a request for this deployment.
     pub fn of_instance(self) -> Share {
         Share {
-            tokens: self.all.tokens.max(self.same_model.tokens),
-            calls: self.all.calls.max(self.same_model.calls),
+            tokens: self.all.tokens.max(self.same_deployment.tokens),
+            calls: self.all.calls.max(self.same_deployment.calls),
         }
     }
 }
@@ -63,45 +63,50 @@ pub(super) struct Claims(HashMap<InstanceId, Claimed>);
 #[derive(Debug, Default)]
 struct Claimed {
     all: Sums,
-    of: HashMap<ModelKey, Sums>,
+    of: HashMap<DeploymentKey, Sums>,
 }
 
 impl Claims {
-    /// Counts what one waits for. Who waits for a deployment keeps nothing from other models, which have others.
-    pub(super) fn add(&mut self, place: Place, model: &ModelKey, offer: Offer) {
+    /// Counts what one waits for. Who waits for a deployment keeps nothing from others.
+    pub(super) fn add(&mut self, place: Place, deployment: &DeploymentKey, offer: Offer) {
         let claimed = self.0.entry(offer.instance).or_default();
         if offer.is_of_all {
             claimed.all.insert(place, offer.tokens.0);
         }
-        let of_model = claimed.of.entry(model.clone()).or_default();
-        of_model.insert(place, offer.tokens.0);
+        let of_deployment = claimed.of.entry(deployment.clone()).or_default();
+        of_deployment.insert(place, offer.tokens.0);
     }
 
-    /// Takes it back. A model for which nobody waits is forgotten.
-    pub(super) fn remove(&mut self, place: Place, model: &ModelKey, offer: Offer) {
+    /// Takes it back. A deployment for which nobody waits is forgotten.
+    pub(super) fn remove(&mut self, place: Place, deployment: &DeploymentKey, offer: Offer) {
         let Some(claimed) = self.0.get_mut(&offer.instance) else {
             return;
         };
         if offer.is_of_all {
             claimed.all.remove(place);
         }
-        if let Some(of_model) = claimed.of.get_mut(model) {
-            of_model.remove(place);
-            if of_model.is_empty() {
-                claimed.of.remove(model);
+        if let Some(of_deployment) = claimed.of.get_mut(deployment) {
+            of_deployment.remove(place);
+            if of_deployment.is_empty() {
+                claimed.of.remove(deployment);
             }
         }
     }
 
     /// Returns what is claimed of an instance by all who stand before a place.
-    pub(super) fn before(&self, place: Place, model: &ModelKey, instance: InstanceId) -> Ahead {
+    pub(super) fn before(
+        &self,
+        place: Place,
+        deployment: &DeploymentKey,
+        instance: InstanceId,
+    ) -> Ahead {
         let Some(claimed) = self.0.get(&instance) else {
             return Ahead::default();
         };
-        let of_model = claimed.of.get(model);
+        let of_deployment = claimed.of.get(deployment);
         Ahead {
             all: claimed.all.before(place),
-            same_model: of_model.map_or_else(Share::default, |sums| sums.before(place)),
+            same_deployment: of_deployment.map_or_else(Share::default, |sums| sums.before(place)),
         }
     }
 }
@@ -111,10 +116,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::domain::Deployment;
     use crate::queue::Ticket;
 
     #[test]
-    fn models_for_which_nobody_waits_any_more_leave_nothing() {
+    fn deployments_for_which_nobody_waits_any_more_leave_nothing() {
         let mut claims = Claims::default();
         let now = tokio::time::Instant::now().into_std();
         let all = (0..1_000u64).map(|number| {
@@ -128,15 +134,16 @@ mod tests {
                 wait: Duration::ZERO,
                 is_of_all: number % 2 == 0,
             };
-            (place, ModelKey::of(&format!("model{number}")), offer)
+            let deployment = Deployment::new(format!("deployment{number}"));
+            (place, DeploymentKey::of(&deployment), offer)
         });
 
-        for (place, model, offer) in all.clone() {
-            claims.add(place, &model, offer);
+        for (place, deployment, offer) in all.clone() {
+            claims.add(place, &deployment, offer);
         }
         assert_eq!(claims.0[&InstanceId(0)].of.len(), 1_000);
-        for (place, model, offer) in all {
-            claims.remove(place, &model, offer);
+        for (place, deployment, offer) in all {
+            claims.remove(place, &deployment, offer);
         }
 
         let left = &claims.0[&InstanceId(0)];

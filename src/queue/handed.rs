@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use super::{Ahead, Offer, Share};
-use crate::domain::{InstanceId, ModelKey};
+use crate::domain::{DeploymentKey, InstanceId};
 
 /// Moments closer together than this are kept as one.
 const STEP: Duration = Duration::from_millis(100);
@@ -19,8 +19,8 @@ const FARTHEST: Duration = Duration::from_secs(60);
 /// Shortest time after which a client is asked back.
 const SOONEST: Duration = Duration::from_millis(100);
 
-/// Models of an instance that are told apart.
-const MOST_MODELS: usize = 64;
+/// Deployments of an instance that are told apart.
+const MOST_DEPLOYMENTS: usize = 64;
 
 /// Promises that are pending.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(super) struct Handed {
 #[derive(Debug, Default)]
 struct Promised {
     all: Moments,
-    of: HashMap<ModelKey, Moments>,
+    of: HashMap<DeploymentKey, Moments>,
 }
 
 /// Shares by the moment, counted in steps, when whoever was promised them comes again.
@@ -63,16 +63,16 @@ impl Moments {
 }
 
 impl Promised {
-    /// Returns the promises to a model, if it is told apart or can be.
-    fn to(&mut self, model: ModelKey, passed: u128) -> Option<&mut Moments> {
-        if self.of.len() >= MOST_MODELS && !self.of.contains_key(&model) {
+    /// Returns the promises of a deployment, if it is told apart or can be.
+    fn of(&mut self, deployment: DeploymentKey, passed: u128) -> Option<&mut Moments> {
+        if self.of.len() >= MOST_DEPLOYMENTS && !self.of.contains_key(&deployment) {
             self.of.retain(|_, moments| {
                 moments.pending(passed);
                 !moments.shares.is_empty()
             });
         }
-        let is_known = self.of.len() < MOST_MODELS || self.of.contains_key(&model);
-        is_known.then(|| self.of.entry(model).or_default())
+        let is_known = self.of.len() < MOST_DEPLOYMENTS || self.of.contains_key(&deployment);
+        is_known.then(|| self.of.entry(deployment).or_default())
     }
 }
 
@@ -88,7 +88,7 @@ impl Handed {
     pub(super) fn promise(
         &mut self,
         now: Instant,
-        model: ModelKey,
+        deployment: DeploymentKey,
         patience: Duration,
         offer: Offer,
     ) -> Duration {
@@ -106,8 +106,8 @@ impl Handed {
             return if is_by_others { FARTHEST } else { back };
         }
         promised.all.add(moment, offer.share());
-        if let Some(of_model) = promised.to(model, passed) {
-            of_model.add(moment, offer.share());
+        if let Some(of_deployment) = promised.of(deployment, passed) {
+            of_deployment.add(moment, offer.share());
         }
         back
     }
@@ -116,17 +116,18 @@ impl Handed {
     pub(super) fn pending(
         &mut self,
         now: Instant,
-        model: &ModelKey,
+        deployment: &DeploymentKey,
         instance: InstanceId,
     ) -> Ahead {
         let passed = self.step(now);
         let Some(promised) = self.pending.get_mut(&instance) else {
             return Ahead::default();
         };
-        let of_model = promised.of.get_mut(model);
+        let of_deployment = promised.of.get_mut(deployment);
         Ahead {
             all: promised.all.pending(passed),
-            same_model: of_model.map_or_else(Share::default, |moments| moments.pending(passed)),
+            same_deployment: of_deployment
+                .map_or_else(Share::default, |moments| moments.pending(passed)),
         }
     }
 
@@ -139,18 +140,22 @@ impl Handed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Tokens;
+    use crate::domain::{Deployment, Tokens};
 
     const A: InstanceId = InstanceId(0);
 
-    fn promise(handed: &mut Handed, now: Instant, model: &str) -> Duration {
+    fn key(name: &str) -> DeploymentKey {
+        DeploymentKey::of(&Deployment::new(name))
+    }
+
+    fn promise(handed: &mut Handed, now: Instant, name: &str) -> Duration {
         let offer = Offer {
             instance: A,
             tokens: Tokens(10),
             wait: Duration::from_secs(30),
             is_of_all: true,
         };
-        handed.promise(now, ModelKey::of(model), Duration::ZERO, offer)
+        handed.promise(now, key(name), Duration::ZERO, offer)
     }
 
     #[test]
@@ -163,31 +168,31 @@ mod tests {
         }
 
         let promised = &handed.pending[&A];
-        assert_eq!(promised.of.len(), MOST_MODELS);
+        assert_eq!(promised.of.len(), MOST_DEPLOYMENTS);
         assert_eq!(promised.all.shares.len(), 1);
-        let of_new = handed.pending(now, &ModelKey::of("new"), A);
+        let of_new = handed.pending(now, &key("new"), A);
         assert_eq!(of_new.all.tokens, Tokens(100_000));
         assert_eq!(of_new.all.calls, 10_000);
-        assert_eq!(of_new.same_model, Share::default());
+        assert_eq!(of_new.same_deployment, Share::default());
     }
 
     #[test]
     fn names_of_which_the_promises_have_passed_make_room_for_others() {
         let now = tokio::time::Instant::now().into_std();
         let mut handed = Handed::new(now);
-        for number in 0..MOST_MODELS {
+        for number in 0..MOST_DEPLOYMENTS {
             promise(&mut handed, now, &format!("name{number}"));
         }
 
         let later = now + Duration::from_secs(31);
         promise(&mut handed, later, "new");
 
-        let of_new = handed.pending(later, &ModelKey::of("new"), A);
+        let of_new = handed.pending(later, &key("new"), A);
         let one = Share {
             tokens: Tokens(10),
             calls: 1,
         };
-        assert_eq!((of_new.all, of_new.same_model), (one, one));
+        assert_eq!((of_new.all, of_new.same_deployment), (one, one));
         assert_eq!(handed.pending[&A].of.len(), 1);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::domain::Tokens;
+use crate::domain::{Deployment, DeploymentKey, Tokens};
 
 mod order;
 
@@ -26,6 +26,9 @@ fn newcomer(ticket: u64, since: Instant, patience: u64, model: &str) -> Newcomer
         model: ModelKey::of(model),
         spelled: None,
         is_known: false,
+        deployments: [A, B]
+            .map(|at| (at, DeploymentKey::of(&Deployment::new(model))))
+            .into(),
         tried: Vec::new(),
     }
 }
@@ -126,7 +129,7 @@ fn lines_of_other_models_are_tried_by_age_and_leave_the_older_what_they_wait_for
         assert_eq!(queue.ahead(Ticket(1), instance), Ahead::default());
     }
     let ahead = queue.ahead(Ticket(2), A);
-    assert_eq!((ahead.all, ahead.same_model), (share(700), share(0)));
+    assert_eq!((ahead.all, ahead.same_deployment), (share(700), share(0)));
     assert_eq!(queue.ahead(Ticket(2), B), Ahead::default());
     queue.take(later, Ticket(1));
     assert_eq!(queue.ahead(Ticket(2), A), Ahead::default());
@@ -143,7 +146,7 @@ fn those_who_failed_elsewhere_do_not_hold_up_the_others() {
     queue.join(now, newcomer(2, now, 15, "m"), ());
 
     assert_eq!(queue.next(now), Some(Job::Try(Ticket(2))));
-    assert_eq!(queue.ahead(Ticket(2), B).same_model, share(50));
+    assert_eq!(queue.ahead(Ticket(2), B).same_deployment, share(50));
 }
 
 #[test]
@@ -347,7 +350,7 @@ fn whoever_is_sent_away_counts_until_it_is_expected_back() {
     assert_eq!(again_in, Some(secs(7)));
     queue.join(now, newcomer(2, now, 0, "m"), ());
     assert_eq!(
-        queue.ahead_of_return(now, Ticket(2), A).same_model,
+        queue.ahead_of_return(now, Ticket(2), A).same_deployment,
         share(300)
     );
     assert_eq!(queue.ahead(Ticket(2), A), Ahead::default());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 #[cfg(doc)]
 use super::Queue;
 use super::Share;
-use crate::domain::{InstanceId, ModelKey, Tokens};
+use crate::domain::{DeploymentKey, InstanceId, ModelKey, Tokens};
 
 /// Identity of a request that asks for capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +28,8 @@ pub struct Newcomer {
     pub spelled: Option<String>,
     /// The configuration maps the model wherever it is served, so that no client has made it up.
     pub is_known: bool,
+    /// What would serve it at each instance that it may use.
+    pub deployments: Vec<(InstanceId, DeploymentKey)>,
     /// Instances that it may not use any more.
     pub tried: Vec<InstanceId>,
 }
@@ -52,7 +54,7 @@ pub struct Offer {
     pub tokens: Tokens,
     /// When, after all that [`Queue::ahead`] named.
     pub wait: Duration,
-    /// The instance's own limits are what it waits for, so that the models of others wait for the same.
+    /// The instance's own limits are what it waits for, so that those for its other deployments wait for the same.
     pub is_of_all: bool,
 }
 

@@ -74,7 +74,7 @@ impl Lane {
     /// Returns how long until the tokens and the charge fit; `None` if the tokens never will.
     pub(super) fn fits_in(&mut self, now: Instant, need: Need) -> Option<Duration> {
         let tokens = need.tokens + need.exposure + self.exposed;
-        let ahead = need.ahead.same_model.tokens;
+        let ahead = need.ahead.same_deployment.tokens;
         let own = self.window.fits_after(now, tokens, ahead)?;
         Some(own.max(self.view.fits_after(now, need.charge, ahead)))
     }

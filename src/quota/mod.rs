@@ -204,7 +204,10 @@ impl Quota {
         let taken = [
             (instance.tokens.0, Some(self.limit(deployment).0)),
             (instance.calls, calls.and_then(Calls::limit)),
-            (ahead.same_model.calls, lane.and_then(Lane::calls_limit)),
+            (
+                ahead.same_deployment.calls,
+                lane.and_then(Lane::calls_limit),
+            ),
         ];
         let share = |(taken, limit): (u64, Option<u64>)| {
             limit.map_or(0.0, |limit| taken as f64 / limit.max(1) as f64)
@@ -253,7 +256,7 @@ impl Quota {
         let mut call_in = calls.map_or(Duration::ZERO, |calls| calls.fits_after(now, ahead));
         if let Some(lane) = self.lane(deployment) {
             lane.throttle.check(now, need.charge)?;
-            call_in = call_in.max(lane.call_in(now, need.ahead.same_model.calls));
+            call_in = call_in.max(lane.call_in(now, need.ahead.same_deployment.calls));
         }
         match call_in {
             Duration::ZERO => Ok(()),

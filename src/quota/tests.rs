@@ -170,7 +170,7 @@ fn what_needs_no_tokens_has_room_in_a_window_that_is_more_than_full() {
     let nothing = Need {
         ahead: Ahead {
             all: others,
-            same_model: others,
+            same_deployment: others,
         },
         ..need(0)
     };

@@ -5,7 +5,7 @@ use futures_util::FutureExt;
 use super::*;
 use crate::domain::Deployment;
 
-fn queue_of(most_waiting: usize, instances: &[Arc<InstanceConfig>]) -> Addr<Registry> {
+pub(super) fn queue_of(most_waiting: usize, instances: &[Arc<InstanceConfig>]) -> Addr<Registry> {
     tokio::time::pause();
     let mut setup = setup(StrategyKind::LeastLoaded);
     setup.queue.most_waiting = most_waiting;
@@ -13,7 +13,7 @@ fn queue_of(most_waiting: usize, instances: &[Arc<InstanceConfig>]) -> Addr<Regi
 }
 
 /// Asks in a task of its own, and says when the answer came.
-fn spawn(
+pub(super) fn spawn(
     registry: &Addr<Registry>,
     ask: Acquire,
 ) -> tokio::task::JoinHandle<(Result<Lease, Unavailable>, Duration)> {
@@ -26,7 +26,7 @@ fn spawn(
 }
 
 /// Lets everything happen that can happen now.
-async fn settle_down(registry: &Addr<Registry>) {
+pub(super) async fn settle_down(registry: &Addr<Registry>) {
     for _ in 0..20 {
         registry.send(Waiting).await.unwrap();
         tokio::task::yield_now().await;
