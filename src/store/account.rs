@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, Asking};
 use super::cooldowns::Cooldowns;
 use super::link::{Home, Slice};
 use super::reply::Pulse;
@@ -105,8 +105,8 @@ impl Account {
         }
     }
 
-    /// Returns for how many more such requests to charge along with one.
-    pub(super) fn worth_ahead(&mut self, now: Tick, parts: &[Part]) -> u64 {
+    /// Says for how many more such requests to charge along with one.
+    pub(super) fn worth_ahead(&mut self, now: Tick, parts: &[Part]) -> Option<Asking> {
         let replicas = self.replicas;
         let ledgers = &mut self.ledgers;
         let free: Vec<Tokens> = ledgers
@@ -114,7 +114,7 @@ impl Account {
             .map(|it| it.free(now, replicas))
             .collect();
         let free = |window: usize| free.get(window).copied().unwrap_or_default();
-        self.ahead.worth(now, parts, free)
+        self.ahead.worth(parts, free)
     }
 
     /// Gives back what was charged ahead and is not used.

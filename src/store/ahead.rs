@@ -4,6 +4,9 @@
 //! time; the rest is given back. It is done only at a pace at which round trips cost, and only with a small part of what
 //! is free, so that it takes nothing from other replicas.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use super::Part;
 use crate::domain::Tokens;
 use crate::ledger::Tick;
@@ -18,9 +21,22 @@ const PART_OF_FREE: u64 = 16;
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     pace: Pace,
-    /// A call that is to charge ahead was sent in this tick.
-    asked: Option<Tick>,
+    /// A call that is to charge ahead is under way.
+    is_asking: Rc<Cell<bool>>,
     left: Vec<Left>,
+}
+
+/// A call that charges ahead, for so many more requests. While it is kept, no other is worth it.
+#[derive(Debug)]
+pub(super) struct Asking {
+    pub(super) count: u64,
+    is_asking: Rc<Cell<bool>>,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.is_asking.set(false);
+    }
 }
 
 /// Requests by tick.
@@ -57,27 +73,36 @@ impl Ahead {
         Some(left.at)
     }
 
-    /// Returns for how many more such requests to charge with one that has to ask. `free` is what is free in a window,
-    /// for each replica.
+    /// Says for how many more such requests to charge with one that has to ask. `free` is what is free in a window, for
+    /// each replica.
     pub(super) fn worth(
         &mut self,
-        now: Tick,
         parts: &[Part],
         free: impl Fn(usize) -> Tokens,
-    ) -> u64 {
+    ) -> Option<Asking> {
         // One call at a time: all that wait for it would else charge for each other's followers.
-        if self.asked == Some(now) && self.left.iter().all(|left| left.at < now) {
-            return 0;
+        if self.is_asking.get() {
+            return None;
         }
         let mut count = self.pace.before.max(self.pace.count);
         for part in parts.iter().filter(|part| part.amount > Tokens::ZERO) {
-            count = count.min(free(part.window).0 / PART_OF_FREE / part.amount.0);
+            let most = Tokens(free(part.window).0 / PART_OF_FREE);
+            let room = most.less(self.unused(part.window));
+            count = count.min(room.0 / part.amount.0);
         }
         if count < LEAST {
-            return 0;
+            return None;
         }
-        self.asked = Some(now);
-        count
+        self.is_asking.set(true);
+        let is_asking = self.is_asking.clone();
+        Some(Asking { count, is_asking })
+    }
+
+    /// Returns what was charged ahead to a window and neither taken nor given back.
+    fn unused(&self, window: usize) -> Tokens {
+        let parts = self.left.iter().flat_map(|left| &left.parts);
+        let amounts = parts.filter(|part| part.window == window);
+        Tokens(amounts.map(|part| part.amount.0).sum())
     }
 
     /// Keeps what was charged at a tick for `count` such requests.
@@ -141,23 +166,40 @@ mod tests {
         ahead
     }
 
+    fn worth(ahead: &mut Ahead, free: u64) -> Option<u64> {
+        let asking = ahead.worth(&parts(10), |_| Tokens(free));
+        asking.map(|asking| asking.count)
+    }
+
     #[test]
     fn few_requests_or_little_room_are_not_charged_ahead() {
-        let plenty = |_| Tokens(1_000_000);
-        assert_eq!(busy(7).worth(NOW, &parts(10), plenty), 0);
-        assert_eq!(busy(20).worth(NOW, &parts(10), |_| Tokens(16 * 79)), 0);
-        assert_eq!(busy(20).worth(NOW, &parts(10), |_| Tokens(16 * 90)), 9);
-        assert_eq!(busy(20).worth(NOW, &parts(10), plenty), 20);
+        assert_eq!(worth(&mut busy(7), 1_000_000), None);
+        assert_eq!(worth(&mut busy(20), 16 * 79), None);
+        assert_eq!(worth(&mut busy(20), 16 * 90), Some(9));
+        assert_eq!(worth(&mut busy(20), 1_000_000), Some(20));
     }
 
     #[test]
     fn while_one_call_charges_ahead_no_other_does() {
         let mut ahead = busy(20);
+        ahead.keep(NOW, &parts(10), 1);
 
-        assert_eq!(ahead.worth(NOW, &parts(10), |_| Tokens(1_000_000)), 20);
-        assert_eq!(ahead.worth(NOW, &parts(10), |_| Tokens(1_000_000)), 0);
-        ahead.keep(NOW, &parts(10), 20);
-        assert_eq!(ahead.worth(NOW, &parts(10), |_| Tokens(1_000_000)), 20);
+        let asking = ahead.worth(&parts(10), |_| Tokens(1_000_000));
+        assert!(asking.is_some());
+        assert_eq!(worth(&mut ahead, 1_000_000), None);
+        drop(asking);
+        assert_eq!(worth(&mut ahead, 1_000_000), Some(20));
+    }
+
+    #[test]
+    fn what_was_charged_ahead_and_is_not_used_counts_towards_the_most_that_may_be() {
+        let mut ahead = busy(20);
+        ahead.keep(NOW, &parts(10), 12);
+
+        assert_eq!(worth(&mut ahead, 16 * 190), None, "7 would do");
+        assert_eq!(worth(&mut ahead, 16 * 210), Some(9));
+        ahead.take_left(Tick(1_001));
+        assert_eq!(worth(&mut ahead, 16 * 190), Some(19));
     }
 
     #[test]

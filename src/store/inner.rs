@@ -130,8 +130,9 @@ impl Inner {
         parts: &[Part],
     ) -> Option<Result<Charge, Full>> {
         let until = Deadline::now() + self.config.timeout;
-        let more = account.borrow_mut().worth_ahead(self.tick(), parts);
-        if more > 0 {
+        let asking = account.borrow_mut().worth_ahead(self.tick(), parts);
+        if let Some(asking) = asking {
+            let more = asking.count;
             let all: Vec<Part> = parts.iter().map(|part| part.times(more + 1)).collect();
             if let Ok(at) = self.ask_for(account, &all, until).await? {
                 account.borrow_mut().ahead.keep(at, parts, more);

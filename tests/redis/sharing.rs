@@ -333,3 +333,20 @@ async fn very_many_small_requests_of_two_replicas_fill_the_window_and_no_more() 
 
     assert_eq!(admitted, 5_000);
 }
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn a_burst_charges_no_more_than_a_sixteenth_ahead() {
+    let server = Server::start();
+    let replica = Replica::shared(sharing(&server.url(), &[]), 160_000, MINUTE).await;
+    // Part of a charge is left over, and of no use to the others.
+    fill(&replica, 1, 20).await;
+
+    let asks = (0..200).map(|_| replica.admit(10));
+    let answers = futures_util::future::join_all(asks).await;
+    let key = "{azure-openai-proxy:a}:tokens";
+    let used: u64 = redis::from_redis_value(server.command(&["HGET", key, "used"])).unwrap();
+
+    assert!(answers.iter().all(Result::is_ok));
+    assert!(used <= 20 + 2_000 + 160_000 / 16, "{used}");
+}
