@@ -81,6 +81,7 @@ pub(super) async fn acquire(
     asked: Acquire,
 ) -> Result<Lease, Unavailable> {
     let deadline = Instant::now() + asked.turn.patience;
+    let mut patience = store.patience();
     let mut refusals = Vec::new();
     for _ in 0..ROUNDS {
         let dispatcher = dispatcher.upgrade().filter(|_| asker.is_here());
@@ -95,7 +96,7 @@ pub(super) async fn acquire(
         let Some(parts) = lease.asks().map(<[Part]>::to_vec) else {
             return Ok(lease);
         };
-        match store.admit(lease.id(), parts).await {
+        match store.admit(lease.id(), parts, &mut patience).await {
             Ok(charge) => {
                 lease.charged(charge);
                 return Ok(lease);
@@ -103,6 +104,9 @@ pub(super) async fn acquire(
             Err(full) => {
                 refusals = vec![(lease.id(), Refusal::Full(full.fits_in))];
                 lease.settle(Outcome::Withdrawn);
+                if patience.is_spent() {
+                    break;
+                }
             }
         }
     }

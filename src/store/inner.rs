@@ -14,7 +14,7 @@ use tokio::time::Instant as Deadline;
 use super::account::Account;
 use super::link::{self, Expected, Link};
 use super::reply::{self, Verdict};
-use super::{Charge, Full, JUMPED, LOST, Part};
+use super::{Charge, Full, JUMPED, LOST, Part, RETRY_UNHEARD, Wait};
 use crate::config::Sharing;
 use crate::domain::Tokens;
 use crate::ledger::{By, Tick};
@@ -123,24 +123,38 @@ impl Inner {
         }
     }
 
+    /// Waits until the first attempt to connect has ended; then the mode says what came of it. Nobody waits for that after
+    /// a request has in vain.
+    pub(super) async fn wait_for_start(&self, wait: Wait) {
+        let begun = self.begun.notified();
+        let is_over = tokio::time::timeout_at(wait.until, begun).await.is_err();
+        if is_over && self.mode.get() == Mode::Starting {
+            let cause = self.mute();
+            self.mode.set(Mode::Down);
+            self.complain(&cause);
+            self.cause.replace(cause);
+            self.begun.notify_waiters();
+        }
+    }
+
     /// Asks Redis; `None` if it failed and the replica is on its own.
     pub(super) async fn ask(
         &self,
         account: &RefCell<Account>,
         parts: &[Part],
+        wait: Wait,
     ) -> Option<Result<Charge, Full>> {
-        let until = Deadline::now() + self.config.timeout;
         let asking = account.borrow_mut().worth_ahead(self.tick(), parts);
         if let Some(asking) = asking {
             let more = asking.count;
             let all: Vec<Part> = parts.iter().map(|part| part.times(more + 1)).collect();
-            if let Ok(at) = self.ask_for(account, &all, until).await? {
+            if let Ok(at) = self.ask_for(account, &all, wait).await? {
                 account.borrow_mut().ahead.keep(at, parts, more);
                 return Some(Ok(self.charge(at, By::Store, parts.to_vec())));
             }
             // Others were quicker: there may still be room for one.
         }
-        let answer = self.ask_for(account, parts, until).await?;
+        let answer = self.ask_for(account, parts, wait).await?;
         Some(answer.map(|at| self.charge(at, By::Store, parts.to_vec())))
     }
 
@@ -148,15 +162,20 @@ impl Inner {
         &self,
         account: &RefCell<Account>,
         parts: &[Part],
-        until: Deadline,
+        wait: Wait,
     ) -> Option<Result<Tick, Full>> {
         let link = self.link.borrow().clone()?;
         let (home, epoch) = account.borrow().address();
         let amounts = parts.iter().map(|part| (part.window, part.amount.0));
         let windows = account.borrow().slices(&home, amounts);
         let call = link.reserve(&home, &epoch, self.expected(), &windows);
-        let verdict = match self.bounded_until(until, call).await {
+        let verdict = match self.bounded_until(wait.until, call).await {
             Ok(verdict) => verdict,
+            // Earlier rounds have left too little time: that says nothing about Redis.
+            Err(_) if !wait.is_fair && Deadline::now() >= wait.until => {
+                let fits_in = Some(RETRY_UNHEARD);
+                return Some(Err(Full { fits_in }));
+            }
             Err(cause) => {
                 self.lose(&link, cause);
                 return None;
@@ -260,11 +279,13 @@ impl Inner {
         match tokio::time::timeout_at(until, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(link::describe(&error)),
-            Err(_) => {
-                let most = self.config.timeout.as_millis();
-                Err(format!("no answer within {most} ms"))
-            }
+            Err(_) => Err(self.mute()),
         }
+    }
+
+    fn mute(&self) -> String {
+        let most = self.config.timeout.as_millis();
+        format!("no answer within {most} ms")
     }
 
     /// Leaves Redis alone until the keeper has it back. Failures of a connection that was given up already say nothing.

@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use crate::config::{Servers, Sharing};
 use crate::domain::{InstanceId, Tokens};
@@ -37,6 +38,9 @@ const JUMPED: &str = "its clock has been set";
 
 /// When to ask again for an amount that is more than this replica's part of the limit: Redis may be back by then.
 const RETRY_LARGE: Duration = Duration::from_secs(5);
+
+/// When to ask again if there was no time left to hear whether it fits.
+const RETRY_UNHEARD: Duration = Duration::from_secs(1);
 
 /// A window that the replicas share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +91,35 @@ impl Charge {
 pub struct Full {
     /// When it does; `None` if never.
     pub fits_in: Option<Duration>,
+}
+
+/// How long one request may still wait for Redis, however often it asks.
+#[derive(Debug)]
+pub struct Patience {
+    whole: Duration,
+    left: Duration,
+}
+
+impl Patience {
+    /// Says whether there is none left.
+    pub fn is_spent(&self) -> bool {
+        self.left.is_zero()
+    }
+
+    fn begin(&self) -> Wait {
+        Wait {
+            until: Instant::now() + self.left,
+            is_fair: self.left * 2 >= self.whole,
+        }
+    }
+}
+
+/// One wait of a request.
+#[derive(Clone, Copy)]
+struct Wait {
+    until: Instant,
+    /// It is long enough to say that Redis does not answer.
+    is_fair: bool,
 }
 
 /// How the sharing stands.
@@ -181,16 +214,38 @@ impl Store {
         account.fits(now, parts, replicas, ahead)
     }
 
-    /// Charges the parts of a request at an instance, or says why not. Takes no longer than `REDIS_TIMEOUT_MS`.
+    /// Returns how long a request may wait in all its calls of [`Store::admit`]: `REDIS_TIMEOUT_MS`.
+    pub fn patience(&self) -> Patience {
+        let place = self.places.first();
+        let whole = place.map_or(Duration::ZERO, |place| place.config.timeout);
+        Patience { whole, left: whole }
+    }
+
+    /// Charges the parts of a request at an instance, or says why not. Takes no longer than its patience, and from it.
     ///
     /// # Errors
     /// If it does not fit.
-    pub async fn admit(&self, id: InstanceId, parts: Vec<Part>) -> Result<Charge, Full> {
+    pub async fn admit(
+        &self,
+        id: InstanceId,
+        parts: Vec<Part>,
+        patience: &mut Patience,
+    ) -> Result<Charge, Full> {
+        let start = Instant::now();
+        let answer = self.admit_within(id, parts, patience.begin()).await;
+        patience.left = patience.left.saturating_sub(start.elapsed());
+        answer
+    }
+
+    async fn admit_within(
+        &self,
+        id: InstanceId,
+        parts: Vec<Part>,
+        wait: Wait,
+    ) -> Result<Charge, Full> {
         let (inner, account) = self.seat(id).ok_or(Full { fits_in: None })?;
         if inner.mode.get() == Mode::Starting {
-            let begun = inner.begun.notified();
-            // Whatever comes of it, the mode says.
-            let _ = tokio::time::timeout(inner.config.timeout, begun).await;
+            inner.wait_for_start(wait).await;
         }
         if inner.mode.get() == Mode::Well {
             inner.listen();
@@ -201,7 +256,7 @@ impl Store {
             account
                 .borrow_mut()
                 .fits(now, &parts, 1, |_| Tokens::ZERO)?;
-            if let Some(answer) = inner.ask(account, &parts).await {
+            if let Some(answer) = inner.ask(account, &parts, wait).await {
                 return answer;
             }
         }

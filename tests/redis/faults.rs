@@ -165,3 +165,52 @@ async fn connections_that_are_cut_are_made_again() {
 
     is_back_with(&replica, 100).await;
 }
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn a_redis_that_is_mute_from_the_start_costs_one_wait() {
+    let server = Server::start();
+    server.freeze();
+    let patience = [("REDIS_TIMEOUT_MS", "300")];
+    let replica = Replica::start(sharing(&server.url(), &patience), 900, MINUTE);
+
+    let start = Instant::now();
+    let mut answers = Vec::new();
+    for _ in 0..5 {
+        answers.push(replica.admit(10).await.is_ok());
+    }
+    let took = start.elapsed();
+    server.thaw();
+
+    assert_eq!(answers, [true; 5]);
+    assert!(took < Duration::from_millis(900), "{took:?}");
+    is_back_with(&replica, 50).await;
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn a_request_has_one_patience_and_its_end_alone_is_no_fault() {
+    let server = Server::start();
+    let settings = [("REDIS_TIMEOUT_MS", "1500")];
+    let replica = Replica::shared(sharing(&server.url(), &settings), 1_000, MINUTE).await;
+    let mut patience = replica.store.patience();
+
+    server.freeze();
+    let start = Instant::now();
+    let thaw = async {
+        actix_rt::time::sleep(Duration::from_millis(1000)).await;
+        server.thaw();
+    };
+    let (first, ()) = tokio::join!(replica.admit_within(10, &mut patience), thaw);
+    let is_spent = patience.is_spent();
+    server.freeze();
+    let second = replica.admit_within(10, &mut patience).await;
+    let took = start.elapsed();
+    let standing = replica.store.standing();
+    server.thaw();
+
+    assert!(first.is_ok() && !is_spent);
+    assert!(second.is_err() && patience.is_spent());
+    assert!(took < Duration::from_millis(2500), "{took:?}");
+    assert_eq!((standing.degraded, standing.losses), (None, 0));
+}

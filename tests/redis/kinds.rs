@@ -223,7 +223,9 @@ async fn until(store: &Store, holds: impl Fn(&Standing) -> bool) {
 async fn ask(store: &Store, position: usize, amount: u64) -> bool {
     let amount = Tokens(amount);
     let parts = vec![Part { window: 0, amount }];
-    store.admit(InstanceId(position), parts).await.is_ok()
+    let mut patience = store.patience();
+    let answer = store.admit(InstanceId(position), parts, &mut patience);
+    answer.await.is_ok()
 }
 
 #[actix_web::test]

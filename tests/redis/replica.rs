@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use azure_openai_proxy::config::{self, Sharing};
 use azure_openai_proxy::domain::{InstanceId, Tokens};
-use azure_openai_proxy::store::{Charge, Full, Part, Shared, Standing, Store};
+use azure_openai_proxy::store::{Charge, Full, Part, Patience, Shared, Standing, Store};
 use tokio::time::Instant;
 
 use crate::process::SOON;
@@ -62,11 +62,15 @@ impl Replica {
     }
 
     pub async fn admit(&self, tokens: u64) -> Result<Charge, Full> {
+        self.admit_within(tokens, &mut self.store.patience()).await
+    }
+
+    pub async fn admit_within(&self, tokens: u64, patience: &mut Patience) -> Result<Charge, Full> {
         let part = Part {
             window: 0,
             amount: Tokens(tokens),
         };
-        self.store.admit(A, vec![part]).await
+        self.store.admit(A, vec![part], patience).await
     }
 
     pub fn settle(&self, charge: &Charge, actual: u64) {

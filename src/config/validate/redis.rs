@@ -18,7 +18,7 @@ use crate::config::raw::Fixed;
 const PREFIX: &str = "azure-openai-proxy";
 
 /// Whoever waits longer for its quota than this does not need a limiter.
-const MOST_TIMEOUT_MS: u64 = 10_000;
+const MOST_TIMEOUT_MS: u64 = 5_000;
 
 /// More replicas than anyone runs of a proxy that is not the bottleneck.
 const MOST_REPLICAS: u64 = 1000;
