@@ -105,8 +105,9 @@ impl Gauge {
         }
     }
 
-    /// Publishes what is free for all deployments that are known.
-    pub(super) fn publish_all(&self, free: Vec<(Deployment, Tokens)>) {
+    /// Publishes what is free for the deployments that are known, the first that can be listed.
+    pub(super) fn publish_all(&self, mut free: Vec<(Deployment, Tokens)>) {
+        free.truncate(MOST_LISTED);
         *self.listed() = free;
     }
 
@@ -121,4 +122,23 @@ impl Gauge {
 /// Azure does not tell the case of deployments apart.
 fn is_same(one: &Deployment, other: &Deployment) -> bool {
     one.as_str().eq_ignore_ascii_case(other.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_deployments_are_listed_than_are_quickly_searched() {
+        let gauge = Gauge::new(Tokens(1_000), tokio::time::Instant::now().into_std());
+        let name = |number: usize| Deployment::new(format!("model-{number}"));
+        let all = (0..500).map(|number| (name(number), Tokens(10)));
+
+        gauge.publish_all(all.collect());
+        gauge.publish(Tokens::ZERO, Tokens(1_000), 0, true);
+
+        assert_eq!(gauge.listed().len(), MOST_LISTED);
+        assert_eq!(gauge.free_for(&name(0)), Tokens(10));
+        assert_eq!(gauge.free_for(&name(499)), Tokens(1_000), "of the instance");
+    }
 }

@@ -30,8 +30,12 @@ pub use throttle::{Cooling, Limit, throttle_rest};
 use view::Charge;
 pub use view::{Azure, Said};
 
-/// Lanes that are kept; their names may come from clients. More are there only while more than these have requests out.
+/// Lanes that are kept; their names may come from clients. More are there only while more than these have requests out,
+/// or a limit of their own that holds something against them.
 const MOST_LANES: usize = 64;
+
+/// Lanes up to which such limits are never forgotten: any number of spellings may have one and the same limit.
+const MOST_LIMITED: usize = 512;
 
 /// Longest forecast, in windows: a day.
 const MOST_PACE: f64 = 1_440.0;
@@ -140,8 +144,7 @@ impl Quota {
 
     /// Adds the lane of a deployment if there is none, with the limit of its own that it is configured with.
     ///
-    /// The name may be a client's: one that has nothing out, and no limit that was configured, makes room when there are
-    /// many; one of which nothing counts any more if there is such a one.
+    /// The name may be a client's, so that others make room when there are many.
     pub fn open(
         &mut self,
         now: Instant,
@@ -151,9 +154,7 @@ impl Quota {
         if self.lane(deployment).is_some() {
             return;
         }
-        if self.lanes.len() >= MOST_LANES {
-            self.forget_one(now);
-        }
+        self.make_room(now, 1);
         let lane = Lane::new(deployment.clone(), limit(), self.start);
         self.lanes.push(lane);
     }
@@ -347,16 +348,33 @@ impl Quota {
         }
     }
 
-    /// Makes room for a lane, as far as that is possible.
-    fn forget_one(&mut self, now: Instant) {
+    /// Forgets what lanes there are too many, so that `more` fit, as far as that is possible: only such as have nothing
+    /// out, and first those of which nothing counts any more.
+    ///
+    /// A limit that was configured must not be lost by invented names, as long as something counts against it.
+    pub fn make_room(&mut self, now: Instant, more: usize) {
+        let count = self.lanes.len();
+        let excess = (count + more).saturating_sub(MOST_LANES);
+        if excess == 0 {
+            return;
+        }
+        let far_too_many = (count + more).saturating_sub(MOST_LIMITED);
         let lanes = self.lanes.iter_mut().enumerate();
-        let idle = lanes.filter(|(_, lane)| lane.in_flight == 0 && lane.limit().is_none());
+        let idle = lanes.filter(|(_, lane)| lane.in_flight == 0);
         let worth = idle.map(|(position, lane)| {
+            let counts = lane.counts(now);
             let is_cooling = lane.throttle.cooling(now).is_some();
-            (lane.counts(now), is_cooling, lane.last_used, position)
+            let holds = counts && lane.limit().is_some();
+            (holds, counts, is_cooling, lane.last_used, position)
         });
-        if let Some((.., least)) = worth.min() {
-            self.lanes.swap_remove(least);
+        let mut worth: Vec<_> = worth.collect();
+        worth.sort_unstable();
+        let worth = worth.into_iter().take(excess).enumerate();
+        let least = worth.filter(|(rank, (holds, ..))| !holds || *rank < far_too_many);
+        let mut least: Vec<usize> = least.map(|(_, (.., position))| position).collect();
+        least.sort_unstable();
+        for position in least.into_iter().rev() {
+            self.lanes.swap_remove(position);
         }
     }
 

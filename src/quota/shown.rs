@@ -26,13 +26,16 @@ impl Quota {
     /// Returns what is believed to be free for one deployment, nothing while it is closed to all.
     pub fn free_for(&mut self, now: Instant, deployment: &Deployment) -> Tokens {
         let own = self.window.limit().less(self.taken(now));
-        let Some(lane) = self.lane(deployment) else {
-            return own;
-        };
-        match lane.throttle.cooling(now) {
-            Some(cooling) if cooling.from == Tokens::ZERO => Tokens::ZERO,
-            Some(_) | None => lane.free(now).map_or(own, |free| free.min(own)),
-        }
+        let lane = self.lane(deployment);
+        lane.map_or(own, |lane| open_to(lane, now, own))
+    }
+
+    /// Returns the same for every deployment, those used last first.
+    pub fn free_for_all(&mut self, now: Instant) -> Vec<(Deployment, Tokens)> {
+        let own = self.window.limit().less(self.taken(now));
+        let lanes = self.used_last().into_iter();
+        let free = |lane: &mut Lane| (lane.deployment.clone(), open_to(lane, now, own));
+        lanes.map(free).collect()
     }
 
     /// Returns how long until some lane is open to a charge, zero if one is; lanes that are not known are open.
@@ -56,8 +59,21 @@ impl Quota {
 
     /// Returns the state of the lanes, those used last first.
     pub fn lanes(&mut self, now: Instant) -> Vec<LaneView> {
+        let lanes = self.used_last().into_iter();
+        lanes.map(|lane| lane.state(now)).collect()
+    }
+
+    fn used_last(&mut self) -> Vec<&mut Lane> {
         let mut lanes: Vec<&mut Lane> = self.lanes.iter_mut().collect();
         lanes.sort_by_key(|lane| std::cmp::Reverse(lane.last_used));
-        lanes.into_iter().map(|lane| lane.state(now)).collect()
+        lanes
+    }
+}
+
+/// Returns what is free in a lane of an instance that has `own` free, nothing while it is closed to all.
+fn open_to(lane: &mut Lane, now: Instant, own: Tokens) -> Tokens {
+    match lane.throttle.cooling(now) {
+        Some(cooling) if cooling.from == Tokens::ZERO => Tokens::ZERO,
+        Some(_) | None => lane.free(now).map_or(own, |free| free.min(own)),
     }
 }

@@ -2,6 +2,7 @@
 
 mod heads;
 mod model;
+mod names;
 
 use super::*;
 use crate::queue::Share;
@@ -205,73 +206,6 @@ fn a_cooldown_for_a_size_leaves_the_instance_open_to_smaller_ones() {
     quota.throttle(now, &name("a"), Limit::Requests, Tokens::ZERO, rest);
 
     assert_eq!(quota.opens_in(now, Tokens::ZERO), rest);
-}
-
-#[test]
-fn invented_names_forget_neither_limits_nor_what_counts() {
-    let (mut quota, now) = quota(None);
-    quota.reserve(now, &name("a"), need(500)).unwrap();
-    let hold = quota.reserve(now, &name("b"), need(100)).unwrap();
-    quota.settle(
-        now,
-        &name("b"),
-        hold,
-        Tokens(100),
-        End::Answered,
-        Said::default(),
-    );
-
-    for number in 0..200 {
-        let later = now + Duration::from_millis(number);
-        let invented = name(&format!("model-{number}"));
-        quota.open(later, &invented, || None);
-        quota.throttle(later, &invented, Limit::Requests, Tokens::ZERO, WINDOW);
-    }
-
-    let lanes = quota.lanes(now);
-    assert_eq!(lanes.len(), MOST_LANES, "those that cool included");
-    let used = |of: &str| {
-        let lane = lanes.iter().find(|lane| lane.deployment == name(of));
-        lane.map(|lane| (lane.used, lane.limit))
-    };
-    assert_eq!(used("a"), Some((Tokens(500), Some(Tokens(600)))));
-    assert_eq!(used("b"), Some((Tokens(100), None)));
-}
-
-#[test]
-fn invented_names_do_not_fill_the_memory() {
-    let (mut quota, now) = quota(None);
-    let hold = quota.reserve(now, &name("b"), need(1)).unwrap();
-
-    for number in 0..1_000 {
-        let invented = name(&format!("model-{number}"));
-        quota.open(now, &invented, || None);
-        let hold = quota.reserve(now, &invented, need(0)).unwrap();
-        quota.settle(
-            now,
-            &invented,
-            hold,
-            Tokens::ZERO,
-            End::Uncharged,
-            Said::default(),
-        );
-    }
-
-    assert_eq!(quota.lanes(now).len(), MOST_LANES);
-    assert!(
-        quota
-            .lanes(now)
-            .iter()
-            .any(|lane| lane.deployment == name("b"))
-    );
-    quota.settle(
-        now,
-        &name("b"),
-        hold,
-        Tokens(1),
-        End::Answered,
-        Said::default(),
-    );
 }
 
 proptest! {

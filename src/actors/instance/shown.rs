@@ -30,12 +30,15 @@ impl State {
         }
     }
 
-    /// Publishes everything, since windows move on by themselves.
+    /// Publishes everything, since windows move on by themselves; by then lanes of a burst may have become idle.
     pub(super) fn refresh(&mut self, now: Instant) {
-        let lanes = self.quota.lanes(now).into_iter();
-        let names: Vec<Deployment> = lanes.map(|lane| lane.deployment).collect();
-        let free = |name: Deployment| (name.clone(), self.free_for(now, &name));
-        let free = names.into_iter().map(free).collect();
+        self.quota.make_room(now, 0);
+        let mut free = self.quota.free_for_all(now);
+        for (deployment, free) in &mut free {
+            if self.health.check(now, deployment, SMALLEST).is_err() {
+                *free = Tokens::ZERO;
+            }
+        }
         self.gauge.publish_all(free);
         self.publish(now);
     }

@@ -1,0 +1,135 @@
+//! Names of deployments that clients invent: what they may cost, and what they must not undo.
+//!
+//! Lanes have names as clients spell them, so that their number needs a bound. A limit that was configured holds for every
+//! spelling, and one that holds something must outlive invented names.
+
+use super::*;
+
+#[test]
+fn invented_names_forget_neither_limits_nor_what_counts() {
+    let (mut quota, now) = quota(None);
+    quota.reserve(now, &name("a"), need(500)).unwrap();
+    let hold = quota.reserve(now, &name("b"), need(100)).unwrap();
+    quota.settle(
+        now,
+        &name("b"),
+        hold,
+        Tokens(100),
+        End::Answered,
+        Said::default(),
+    );
+
+    for number in 0..200 {
+        let later = now + Duration::from_millis(number);
+        let invented = name(&format!("model-{number}"));
+        quota.open(later, &invented, || None);
+        quota.throttle(later, &invented, Limit::Requests, Tokens::ZERO, WINDOW);
+    }
+
+    let lanes = quota.lanes(now);
+    assert_eq!(lanes.len(), MOST_LANES, "those that cool included");
+    let used = |of: &str| {
+        let lane = lanes.iter().find(|lane| lane.deployment == name(of));
+        lane.map(|lane| (lane.used, lane.limit))
+    };
+    assert_eq!(used("a"), Some((Tokens(500), Some(Tokens(600)))));
+    assert_eq!(used("b"), Some((Tokens(100), None)));
+}
+
+#[test]
+fn invented_names_do_not_fill_the_memory() {
+    let (mut quota, now) = quota(None);
+    let hold = quota.reserve(now, &name("b"), need(1)).unwrap();
+
+    for number in 0..1_000 {
+        let invented = name(&format!("model-{number}"));
+        quota.open(now, &invented, || None);
+        let hold = quota.reserve(now, &invented, need(0)).unwrap();
+        quota.settle(
+            now,
+            &invented,
+            hold,
+            Tokens::ZERO,
+            End::Uncharged,
+            Said::default(),
+        );
+    }
+
+    assert_eq!(quota.lanes(now).len(), MOST_LANES);
+    assert!(
+        quota
+            .lanes(now)
+            .iter()
+            .any(|lane| lane.deployment == name("b"))
+    );
+    quota.settle(
+        now,
+        &name("b"),
+        hold,
+        Tokens(1),
+        End::Answered,
+        Said::default(),
+    );
+}
+
+/// Opens and uses a lane of a limit of its own, for nothing that lasts unless `used`.
+fn pass_by(quota: &mut Quota, now: Instant, deployment: &Deployment, used: u64) {
+    quota.open(now, deployment, || Some(Tokens(600)));
+    let hold = quota.reserve(now, deployment, need(used)).unwrap();
+    let (used, said) = (Tokens(used), Said::default());
+    quota.settle(now, deployment, hold, used, End::Answered, said);
+}
+
+#[test]
+fn spellings_that_share_a_configured_limit_do_not_fill_the_memory() {
+    let (mut quota, now) = quota(None);
+    pass_by(&mut quota, now, &name("a"), 500);
+
+    for number in 1..1_000 {
+        let later = now + Duration::from_millis(number);
+        let spelled = name(&format!("gpt{}4o", "-".repeat(number as usize)));
+        pass_by(&mut quota, later, &spelled, 0);
+    }
+
+    assert_eq!(quota.lanes(now).len(), MOST_LANES);
+    let later = now + Duration::from_secs(1);
+    assert!(quota.reserve(later, &name("a"), need(101)).is_err());
+}
+
+#[test]
+fn even_limits_that_hold_something_are_forgotten_before_memory_is_full() {
+    let (mut quota, now) = quota(None);
+
+    for number in 1..=600 {
+        let later = now + Duration::from_millis(number);
+        let spelled = name(&format!("gpt{}4o", "-".repeat(number as usize)));
+        pass_by(&mut quota, later, &spelled, 1);
+    }
+
+    let later = now + Duration::from_secs(1);
+    assert_eq!(quota.lanes(later).len(), MOST_LIMITED);
+    let last = name(&format!("gpt{}4o", "-".repeat(600)));
+    assert!(quota.reserve(later, &last, need(600)).is_err());
+    quota.make_room(later + 2 * WINDOW, 0);
+    assert_eq!(quota.lanes(later).len(), MOST_LANES);
+}
+
+#[test]
+fn after_a_burst_of_names_only_as_many_are_kept_as_always() {
+    let (mut quota, now) = quota(None);
+    let names: Vec<Deployment> = (0..200).map(|n| name(&format!("model-{n}"))).collect();
+    let mut holds = Vec::new();
+    for invented in &names {
+        quota.open(now, invented, || None);
+        holds.push(quota.reserve(now, invented, need(1)).unwrap());
+    }
+    assert_eq!(quota.lanes(now).len(), 200, "each has a request out");
+    for (invented, hold) in names.iter().zip(holds) {
+        let (end, said) = (End::Uncharged, Said::default());
+        quota.settle(now, invented, hold, Tokens::ZERO, end, said);
+    }
+
+    quota.open(now, &name("c"), || None);
+
+    assert_eq!(quota.lanes(now).len(), MOST_LANES);
+}
