@@ -10,6 +10,7 @@
 //! leave evenly, by which as many calls go as in seconds.
 //! A call that was sent stays counted whatever becomes of it, since Azure says that failed ones may count.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::domain::Tokens;
@@ -49,6 +50,15 @@ struct Heard {
     remaining: u64,
 }
 
+/// A call that was taken back.
+#[derive(Clone, Copy, Debug)]
+struct Back {
+    /// How many had been with it.
+    number: u64,
+    turn: u64,
+    at: Instant,
+}
+
 /// Calls of others that count now, of `all` that an answer told of.
 #[derive(Clone, Copy, Debug)]
 struct Others {
@@ -67,10 +77,12 @@ pub(super) struct Calls {
     minute: Window,
     is_by_minute: bool,
     /// It has been seen that the window is longer than a second.
-    outlasts_a_second: bool,
+    seen_to_outlast: bool,
     turns: u64,
     /// Calls that were taken back since the start.
     withdrawn: u64,
+    /// Those of them that were made in the last two minutes, in the order in which they were taken back.
+    back: VecDeque<Back>,
     heard: Option<Heard>,
 }
 
@@ -93,9 +105,10 @@ impl Calls {
             short: Window::over(SHORT + WAY, Tokens(u64::MAX), start),
             minute: Window::over(MINUTE + WAY, Tokens(u64::MAX), start),
             is_by_minute: false,
-            outlasts_a_second: false,
+            seen_to_outlast: false,
             turns: 0,
             withdrawn: 0,
+            back: VecDeque::new(),
             heard: None,
         };
         if let Some(limit) = limit {
@@ -110,18 +123,19 @@ impl Calls {
 
     /// Follows what an answer to a call says of limit and rest; one to an earlier call than the newest heard of is old news.
     pub(super) fn heard(&mut self, mut made: Made, limit: u64, remaining: Option<u64>) {
+        // More than the limit is a number of another scale, as while a limit is being changed.
+        let remaining = remaining.filter(|rest| *rest <= limit);
         // Of fewer than six calls a minute, none could be told apart; they are counted by the minute below.
         let shows = |parts: u64| remaining.is_some_and(|rest| rest >= limit.div_ceil(parts));
         self.is_by_minute |= shows(SHARE);
-        self.outlasts_a_second |= shows(SECONDS) || limit < SECONDS;
+        self.seen_to_outlast |= shows(SECONDS);
         if self.heard.is_some_and(|heard| heard.made.turn > made.turn) {
             return;
         }
         self.set_limit(limit);
         // It may have counted those as ours that were taken back meanwhile.
-        let withdrawn = self.withdrawn.saturating_sub(made.withdrawn);
-        made.short = made.short.saturating_sub(withdrawn);
-        made.minute = made.minute.saturating_sub(withdrawn);
+        made.short = made.short.saturating_sub(self.back_before(made, SHORT));
+        made.minute = made.minute.saturating_sub(self.back_before(made, MINUTE));
         if let Some(remaining) = remaining {
             self.heard = Some(Heard {
                 made,
@@ -129,6 +143,16 @@ impl Calls {
                 remaining,
             });
         }
+    }
+
+    /// Counts the calls of the span before one that have been taken back since it was made.
+    fn back_before(&self, made: Made, span: Duration) -> u64 {
+        let newest = self.back.iter().rev();
+        let since = newest.take_while(|back| back.number > made.withdrawn);
+        let counted = since.filter(|back| {
+            back.turn < made.turn && made.at.saturating_duration_since(back.at) < span
+        });
+        counted.count() as u64
     }
 
     /// Says whether it is known that calls are counted by the minute.
@@ -152,7 +176,7 @@ impl Calls {
         let more = Tokens(others.count.saturating_add(1));
         let beside = window.fits_after(now, more, ahead);
         let free = window.limit().less(window.used(now) + Tokens(1) + ahead);
-        let after = match self.outlasts_a_second {
+        let after = match self.outlasts_a_second() {
             true => alone.max(others.rest),
             false => alone.max(others.at_most_in(free.0)),
         };
@@ -181,6 +205,15 @@ impl Calls {
     /// Takes back a call that never left, so that nobody has counted it.
     pub(super) fn withdraw(&mut self, now: Instant, mark: Mark, made: Made) {
         self.withdrawn += 1;
+        let is_old = |back: &Back| now.saturating_duration_since(back.at) >= 2 * MINUTE;
+        while self.back.front().is_some_and(is_old) {
+            self.back.pop_front();
+        }
+        self.back.push_back(Back {
+            number: self.withdrawn,
+            turn: made.turn,
+            at: made.at,
+        });
         for window in [&mut self.short, &mut self.minute] {
             window.settle(now, mark, Tokens(1), Tokens::ZERO);
         }
@@ -207,7 +240,7 @@ impl Calls {
         let rest = (heard.made.at + span).saturating_duration_since(now);
         let others = Others {
             all,
-            count: match self.outlasts_a_second {
+            count: match self.outlasts_a_second() {
                 true => all,
                 false => (all as f64 * rest.div_duration_f64(span)).ceil() as u64,
             },
@@ -227,6 +260,11 @@ impl Calls {
     /// Says which window decides. A limit that leaves not one call in 10 s can only mean the minute.
     fn counts_by_minute(&self) -> bool {
         self.is_by_minute || self.limit.is_some_and(|limit| limit < SHARE)
+    }
+
+    /// Says whether the window is known to be longer than a second, in which such a limit would leave not one call.
+    fn outlasts_a_second(&self) -> bool {
+        self.seen_to_outlast || self.limit.is_some_and(|limit| limit < SECONDS)
     }
 
     fn window(&mut self) -> &mut Window {

@@ -1,5 +1,7 @@
 //! Calls against a model of Azure's log of them, in virtual time.
 
+mod told;
+
 use super::*;
 use proptest::prelude::*;
 
@@ -142,22 +144,6 @@ fn a_rest_without_its_limit_or_a_limit_without_its_rest_tells_of_nobody() {
     calls.heard(made, 120, None);
 
     assert_eq!(admitted(&mut calls, now), 19);
-}
-
-#[test]
-fn a_call_that_never_left_is_given_back_and_hides_no_others() {
-    let now = start();
-    let mut calls = known(60, now);
-    let mark = Window::new(Tokens(1), now).record(now, Tokens(1));
-    let unsent = calls.record(now);
-    let answered = calls.record(now);
-    calls.heard(answered, 60, Some(7));
-    assert_eq!(admitted(&mut calls.clone(), now), 7);
-
-    calls.withdraw(now, mark, unsent);
-
-    // Azure has counted three, of which one is ours.
-    assert_eq!(admitted(&mut calls, now), 7);
 }
 
 /// A moment at which we would make a call.
