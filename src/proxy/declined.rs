@@ -85,14 +85,14 @@ impl Declined {
     /// Reads what it says about quota, if it comes from a deployment's limiter or from behind it.
     ///
     /// Some 400s have these headers, most 429s have not. A refused key or a missing deployment never got that far, so that
-    /// such numbers would be a gateway's; and the head of a stream has been read before its first event.
+    /// such numbers would be a gateway's, as are those of a gateway's own faults; and the head of a stream has been read before its first event.
     pub(super) fn said(&self) -> Said {
         match self.status {
             _ if self.is_event => Said::default(),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
-                Said::default()
-            }
-            _ => quota_headers::said(&self.headers),
+            StatusCode::BAD_REQUEST
+            | StatusCode::UNPROCESSABLE_ENTITY
+            | StatusCode::TOO_MANY_REQUESTS => quota_headers::said(&self.headers),
+            _ => Said::default(),
         }
     }
 
@@ -161,5 +161,40 @@ impl Declined {
             outcome,
             rest,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_deployments_limiter_has_seen_is_believed_of_quota() {
+        for (status, is_believed) in [
+            (302, false),
+            (400, true),
+            (401, false),
+            (404, false),
+            (408, false),
+            (413, false),
+            (422, true),
+            (429, true),
+            (500, false),
+            (503, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            let name = HeaderName::from_static("x-ratelimit-limit-requests");
+            headers.insert(name, HeaderValue::from_static("10"));
+            let declined = Declined {
+                status: StatusCode::from_u16(status).unwrap(),
+                headers,
+                body: Bytes::new(),
+                is_event: false,
+            };
+
+            let limit = declined.said().limit_requests;
+
+            assert_eq!(limit.is_some(), is_believed, "{status}");
+        }
     }
 }
