@@ -22,7 +22,7 @@ pub(super) struct Account {
     pub(super) home: Rc<Home>,
     /// Mark by which to see that Redis still has what it was told; empty before the first connection.
     pub(super) epoch: String,
-    /// Charges that Redis has counted, as far as this replica has heard: it has fewer when it has gone back to a copy.
+    /// Charges and changes that Redis has counted, as far as this replica has heard: it has fewer when it has gone back to a copy.
     pub(super) acts: i64,
     /// Live replicas, at least what the configuration says.
     pub(super) replicas: u64,

@@ -2,7 +2,7 @@
 --
 -- KEYS: the instance's state, then the windows.
 -- ARGV: epoch, the milliseconds that the state lives, then for each window: buckets, step, number of changes, and the
--- changes as tick and difference. Returns {'done'} or {'lost'}.
+-- changes as tick and difference. Returns {'done', acts} or {'lost'}.
 
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return {'lost'} end
 
@@ -28,4 +28,4 @@ for position = 2, #KEYS do
     close(KEYS[1], key, buckets, step, newest, used, untold)
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return {'done'}
+return {'done', redis.call('HINCRBY', KEYS[1], 'acts', 1)}

@@ -265,8 +265,12 @@ async fn send(
     let windows = account.borrow().slices(&home, told);
     let told = inner.bounded(link.adjust(&home, &epoch, &windows)).await;
     match told {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(LOST.to_owned()),
+        Ok(Some(acts)) => {
+            let mut account = account.borrow_mut();
+            account.acts = account.acts.max(acts);
+            Ok(())
+        }
+        Ok(None) => Err(LOST.to_owned()),
         Err(cause) => {
             account.borrow_mut().keep_unsent(changes);
             Err(cause)

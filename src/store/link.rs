@@ -197,13 +197,13 @@ impl Link {
         reply::verdict(self.run(call).await?)
     }
 
-    /// Brings changes of earlier charges. False if Redis has lost what it was told.
+    /// Brings changes of earlier charges, and returns the acts; `None` if Redis has lost what it was told.
     pub(super) async fn adjust(
         &self,
         home: &Home,
         epoch: &str,
         windows: &[Slice<'_, &[Change]>],
-    ) -> RedisResult<bool> {
+    ) -> RedisResult<Option<i64>> {
         let mut call = Call {
             script: &self.scripts.adjust,
             keys: vec![&home.state],
@@ -236,7 +236,7 @@ impl Link {
         for (name, text) in cooldowns {
             call.args.extend([name.clone(), text.clone()]);
         }
-        reply::adjusted(self.run(call).await?)
+        reply::announced(self.run(call).await?)
     }
 
     /// Joins the replicas of an instance.

@@ -100,7 +100,17 @@ pub(super) fn verdict(value: Value) -> RedisResult<Verdict> {
     Ok(verdict)
 }
 
-pub(super) fn adjusted(value: Value) -> RedisResult<bool> {
+/// Returns the acts, `None` if Redis has lost what it was told.
+pub(super) fn adjusted(value: Value) -> RedisResult<Option<i64>> {
+    let mut parts = array(value)?.into_iter();
+    match text(next(&mut parts)?)?.as_str() {
+        "done" => whole(&next(&mut parts)?).map(Some),
+        "lost" => Ok(None),
+        _ => Err(strange()),
+    }
+}
+
+pub(super) fn announced(value: Value) -> RedisResult<bool> {
     let mut parts = array(value)?.into_iter();
     match text(next(&mut parts)?)?.as_str() {
         "done" => Ok(true),

@@ -3,7 +3,7 @@
 -- KEYS: the instance's state, then the windows. ARGV: epoch, what the clock is expected to read in ms, how far that may
 -- be wrong, then for each window: amount, limit, buckets, step.
 -- Returns {'charged', news, acts, tick, used...}, {'full', news, acts, wait in ms or -1, used...}, {'lost'} or
--- {'jumped'}; `news` changes with the cooldowns, `acts` counts charges.
+-- {'jumped'}; `news` changes with the cooldowns, `acts` counts charges and their changes.
 
 local state = redis.call('HMGET', KEYS[1], 'epoch', 'news', 'acts')
 if state[1] ~= ARGV[1] then return {'lost'} end

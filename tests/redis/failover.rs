@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::faults::forward;
 use crate::replica::{Replica, sharing};
-use crate::server::Server;
+use crate::server::{Server, free_port};
 use crate::sharing::{fill, three_at, until_degraded, until_shared};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -79,6 +79,41 @@ async fn what_a_copy_never_got_is_told_to_it_by_those_who_admitted_it() {
     for replica in &replicas {
         replica.until_used(admitted).await;
     }
+    for replica in &replicas {
+        admitted += fill(replica, 10, 900).await;
+    }
+
+    assert_eq!(admitted, 900);
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn what_was_admitted_alone_and_told_is_told_again_to_a_copy_that_never_got_it() {
+    let (mut primary, copy, target, url) = pair().await;
+    let replicas = three_at(&url, &[], 900).await;
+    let mut admitted = fill(&replicas[0], 10, 300).await;
+    let _: redis::Value = primary.command(&["WAIT", "1", "5000"]);
+    copy.command(&["REPLICAOF", "NO", "ONE"]);
+
+    // Frozen, it would charge in the end what it was asked last, and be ahead of the copy by that.
+    target.set(free_port());
+    for kind in ["normal", "pubsub"] {
+        primary.command(&["CLIENT", "KILL", "TYPE", kind]);
+    }
+    until_degraded(&replicas).await;
+    for replica in &replicas {
+        admitted += fill(replica, 10, 150).await;
+    }
+    target.set(primary.port);
+    until_shared(&replicas).await;
+    for replica in &replicas {
+        replica.until_used(admitted).await;
+    }
+    // Nobody has asked since.
+    target.set(copy.port);
+    primary.kill();
+    until_degraded(&replicas).await;
+    until_shared(&replicas).await;
     for replica in &replicas {
         admitted += fill(replica, 10, 900).await;
     }
