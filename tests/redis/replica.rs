@@ -1,5 +1,6 @@
 //! A replica's store inside the test, without a proxy around it.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use azure_openai_proxy::config::{self, Sharing};
@@ -91,10 +92,14 @@ impl Replica {
     }
 
     pub async fn until_used(&self, tokens: u64) {
+        self.until_used_within(tokens..=tokens).await;
+    }
+
+    pub async fn until_used_within(&self, tokens: RangeInclusive<u64>) {
         let start = Instant::now();
-        while self.used() != tokens {
+        while !tokens.contains(&self.used()) {
             let used = self.used();
-            assert!(start.elapsed() < SOON, "{used} are used and not {tokens}");
+            assert!(start.elapsed() < SOON, "{used} are used and not {tokens:?}");
             actix_rt::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use redis::Value;
@@ -11,8 +12,13 @@ use crate::process::{Folder, SOON};
 
 /// A port that nobody listens on.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    static ASKED: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 10_000).unwrap();
+    // Below those that the system gives to outgoing connections, which could take it while a server is down.
+    let ports = std::iter::repeat_with(|| ASKED.fetch_add(1, Ordering::Relaxed))
+        .map(|asked| 12_000 + (start + asked) % 10_000);
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.take(10_000).find(is_free).expect("a free port")
 }
 
 /// A server, killed in the end.

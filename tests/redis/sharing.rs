@@ -97,7 +97,9 @@ async fn a_burst_just_before_redis_is_lost_is_known_to_those_who_had_no_part_in_
         let answers = futures_util::future::join_all(asks).await;
         let mut admitted = 10 * answers.iter().filter(|answer| answer.is_ok()).count() as u64;
         // In this one thread they have to be let read what has been said.
-        actix_rt::time::sleep(Duration::from_millis(10)).await;
+        for other in &replicas[1..] {
+            other.until_used_within(admitted - 75..=900).await;
+        }
 
         server.kill();
         for replica in replicas.iter().rev() {
@@ -114,7 +116,7 @@ async fn a_burst_just_before_redis_is_lost_is_known_to_those_who_had_no_part_in_
 #[ignore = "needs redis-server"]
 async fn a_frozen_redis_costs_one_wait_and_comes_back_with_all_it_had() {
     let server = Server::start();
-    let settings = sharing(&server.url(), &[("REDIS_TIMEOUT_MS", "50")]);
+    let settings = sharing(&server.url(), &[("REDIS_TIMEOUT_MS", "300")]);
     let replica = Replica::shared(settings, 1_000, MINUTE).await;
     replica.admit(400).await.unwrap();
 
@@ -131,7 +133,7 @@ async fn a_frozen_redis_costs_one_wait_and_comes_back_with_all_it_had() {
         .await;
 
     assert!(answers.iter().all(|is_admitted| *is_admitted));
-    assert!(took < Duration::from_millis(500), "{took:?}");
+    assert!(took < Duration::from_millis(600), "{took:?}");
     let used = replica.used();
     // The request that waited was decided alone, and charged once more when Redis woke.
     assert!((600..=610).contains(&used), "{used}");
