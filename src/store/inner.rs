@@ -34,7 +34,7 @@ pub(super) enum Mode {
 /// How far Redis's clock may stray between two heartbeats: more than clocks that are kept in time are ever put right by.
 const STRAY: Duration = Duration::from_secs(2);
 
-/// What the clock is put right by at least; answers come late by less.
+/// What the clock is put right by at least: clocks are kept in time by smaller steps.
 const LATE: i64 = 5;
 
 /// Redis's clock, as this process knows it.
@@ -345,9 +345,12 @@ impl Inner {
         }
     }
 
-    /// Takes over what Redis's clock reads. Where it was put forward or back, all that is known moves with it.
-    pub(super) fn read_clock(&self, reads: Duration) {
+    /// Takes over what Redis's clock read some time after `asked`. Where it was put forward or back, all that is known
+    /// moves with it.
+    pub(super) fn read_clock(&self, asked: Instant, reads: Duration) {
         let before = self.clock.get();
+        let took = now().saturating_duration_since(asked);
+        let reads = self.time().clamp(reads, reads.saturating_add(took));
         let ticks = |time| i64::try_from(Tick::of(time).0).unwrap_or(i64::MAX);
         let by = ticks(reads).saturating_sub(ticks(self.time()));
         let by = if by.abs() < LATE { 0 } else { by };

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::account::Account;
-use super::inner::{Inner, Mode};
+use super::inner::{Inner, Mode, now};
 use super::link::{self, Expected, Joining, Link};
 use super::reply::{Heartbeat, Pulse};
 use super::wire::Plan;
@@ -208,8 +208,9 @@ async fn join(
         has_admitted: has_unsent || inner.mode.get() != Mode::Starting,
         expected,
     };
+    let asked_at = now();
     let joined = inner.bounded(link.join(&home, joining)).await?;
-    inner.read_clock(joined.now);
+    inner.read_clock(asked_at, joined.now);
     if account.borrow_mut().enter(joined.epoch, joined.acts) {
         let (charges, name) = {
             let mut account = account.borrow_mut();
@@ -281,13 +282,14 @@ async fn send(
 /// Shows that this replica lives, and returns what Redis has of an instance.
 async fn show(inner: &Inner, link: &Link, account: &RefCell<Account>) -> Result<Pulse, String> {
     let (home, epoch) = account.borrow().address();
+    let asked_at = now();
     let asked = link.pulse(&home, &epoch, &inner.replica, inner.expected());
     let pulse = match inner.bounded(asked).await? {
         Heartbeat::Here(pulse) => pulse,
         Heartbeat::Lost => return Err(LOST.to_owned()),
         Heartbeat::Jumped => return Err(JUMPED.to_owned()),
     };
-    inner.read_clock(pulse.now);
+    inner.read_clock(asked_at, pulse.now);
     let mut known = account.borrow_mut();
     known.count_replicas(pulse.replicas, false);
     known.acts = known.acts.max(pulse.acts);

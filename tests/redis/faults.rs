@@ -152,6 +152,27 @@ async fn a_slow_server_costs_one_request_its_patience_and_no_other() {
 
 #[actix_web::test]
 #[ignore = "needs redis-server"]
+async fn a_clock_that_is_heard_of_late_is_not_taken_for_another() {
+    let server = Server::start();
+    let delay = Rc::new(Cell::new(Duration::ZERO));
+    let port = forward(Rc::new(Cell::new(server.port)), delay.clone()).await;
+    let url = format!("redis://127.0.0.1:{port}");
+    let patience = [("REDIS_TIMEOUT_MS", "5000")];
+    let replica = Replica::shared(sharing(&url, &patience), 1_000, MINUTE).await;
+    let other = Replica::shared(sharing(&server.url(), &[]), 1_000, MINUTE).await;
+    let charge = replica.admit(100).await.unwrap();
+
+    delay.set(Duration::from_millis(800));
+    // Until a heartbeat has been answered late.
+    actix_rt::time::sleep(Duration::from_millis(2_500)).await;
+    replica.settle(&charge, 10);
+
+    other.until_used(10).await;
+    assert_eq!(replica.store.standing().losses, 0);
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
 async fn connections_that_are_cut_are_made_again() {
     let server = Server::start();
     let replica = Replica::shared(sharing(&server.url(), &[]), 1_000, MINUTE).await;
