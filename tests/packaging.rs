@@ -1,7 +1,8 @@
-//! Holds the files around the program to the program: README, .env.example, docker-compose.yml, Dockerfile, LICENSE.
+//! Holds the files around the program to the program: README, docs, .env.example, docker-compose.yml, Dockerfile, LICENSE.
 //!
 //! They are read as text, so only the forms that they have today are understood. That `.env.example` names every
-//! variable of the code is tested beside `config`; here the README is held to `.env.example`.
+//! variable of the code is tested beside `config`; here the README is held to `.env.example`, and every link of the pages
+//! to what it leads to.
 
 #![expect(
     clippy::unwrap_used,
@@ -104,6 +105,39 @@ fn assert_is_accepted(vars: Vec<(String, String)>) {
     }
 }
 
+/// Returns the README and the pages of `docs`, each by its path.
+fn pages() -> Vec<String> {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let entries = std::fs::read_dir(docs).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut pages: Vec<String> = names.map(|name| format!("docs/{name}")).collect();
+    pages.push("README.md".to_owned());
+    pages
+}
+
+/// Returns where the links of a page lead, but for those to other sites.
+fn links(page: &str) -> Vec<String> {
+    let targets = page.split("](").skip(1);
+    targets
+        .filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()))
+        .filter(|target| !target.contains("://"))
+        .collect()
+}
+
+/// Returns the names by which headings of a page are linked to.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| {
+            let text = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = text
+                .chars()
+                .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+            kept.collect::<String>().replace(' ', "-")
+        })
+        .collect()
+}
+
 /// Asks the program itself whether it knows a subcommand.
 fn assert_is_a_call_of_the_program(call: &[String]) {
     let (program, arguments) = call.split_first().unwrap();
@@ -123,6 +157,29 @@ fn the_readme_and_the_example_name_the_same_variables() {
 
     assert!(in_example.len() > 30, "{in_example:?}");
     assert_eq!(in_readme, in_example);
+}
+
+#[test]
+fn every_link_of_the_pages_leads_to_a_file_and_a_heading() {
+    let mut found = 0;
+    for page in pages() {
+        let folder = Path::new(&page).parent().unwrap();
+        for link in links(&file(&page)) {
+            let (path, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let target = match path {
+                "" => page.clone(),
+                path => folder.join(path).to_str().unwrap().to_owned(),
+            };
+            let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+            assert!(root.join(&target).exists(), "{page}: {link}");
+            assert!(
+                anchor.is_empty() || anchors(&file(&target)).contains(anchor),
+                "{page}: no heading for {link}"
+            );
+            found += 1;
+        }
+    }
+    assert!(found > 30, "{found} links");
 }
 
 #[test]

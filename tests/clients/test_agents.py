@@ -1,4 +1,4 @@
-"""OpenAI's Agents SDK and Pydantic AI against the proxy, over both APIs, each set up as the README shows."""
+"""OpenAI's Agents SDK and Pydantic AI against the proxy, over both APIs, each set up as docs/clients.md shows."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""LlamaIndex, Instructor and LiteLLM against the proxy, each set up as the README shows."""
+"""LlamaIndex, Instructor and LiteLLM against the proxy, each set up as docs/clients.md shows."""
 
 import asyncio
 

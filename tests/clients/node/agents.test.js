@@ -1,4 +1,4 @@
-// OpenAI's Agents SDK and LangChain's agents for Node, over both APIs, each set up as the README shows.
+// OpenAI's Agents SDK and LangChain's agents for Node, over both APIs, each set up as docs/clients.md shows.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

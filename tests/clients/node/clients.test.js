@@ -1,5 +1,5 @@
-// Node's OpenAI clients against the proxy: OpenAI's own package, LangChain.js and the Vercel AI SDK, each set up as the
-// README shows. The address comes from PROXY_URL alone, so that no test can reach another server.
+// Node's OpenAI clients against the proxy: OpenAI's own package, LangChain.js and the Vercel AI SDK, each set up as
+// docs/clients.md shows. The address comes from PROXY_URL alone, so that no test can reach another server.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
