@@ -30,6 +30,22 @@ impl Tick {
     }
 }
 
+/// Numbers the charges and changes of an instance's windows in the store, one by one: of two things that it has said,
+/// the one with more is newer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Acts(pub u64);
+
+/// What a window holds of all replicas, as the store has said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sum {
+    /// When it was heard.
+    pub at: Tick,
+    /// The sum.
+    pub used: Tokens,
+    /// As of which change.
+    pub acts: Acts,
+}
+
 /// How many ticks ahead of a heartbeat charges may be dated by the same clock.
 const AHEAD: u64 = 20;
 
@@ -54,6 +70,10 @@ pub struct Ledger {
     limit: Tokens,
     /// Of all replicas, as far as this one has heard.
     known: Log,
+    /// As of which change.
+    acts: Acts,
+    /// The newest sum heard, while it is newer than the newest log.
+    latest: Option<Sum>,
     /// Admitted by this replica, by the store's leave or alone: what it tells a store that has lost its data.
     own: Log,
     /// Admitted by this replica alone since the store went away.
@@ -70,6 +90,8 @@ impl Ledger {
         Self {
             limit,
             known: log.clone(),
+            acts: Acts::default(),
+            latest: None,
             own: log.clone(),
             alone: log,
             alone_since: None,
@@ -153,17 +175,26 @@ impl Ledger {
         Some(wait(self.buckets()))
     }
 
-    /// Notes that the store has charged `amount`, which made `used` of all replicas together.
-    pub fn charged(&mut self, at: Tick, amount: Tokens, used: Tokens) {
-        self.own.add(at, amount.0);
+    /// Notes that the store has charged `amount`, which made this sum of all replicas together.
+    pub fn charged(&mut self, amount: Tokens, sum: Sum) {
+        self.own.add(sum.at, amount.0);
         // What others published meanwhile may have told of it.
-        self.heard(at, used);
+        self.heard(sum);
     }
 
-    /// Notes what all replicas use, as the store says. Less than was known is believed when the whole log says so.
-    pub fn heard(&mut self, now: Tick, used: Tokens) {
-        let missing = used.0.saturating_sub(self.known.used(now));
-        self.known.add(now, missing);
+    /// Notes what all replicas use, as the store says, unless something newer is known. Less than was known is believed
+    /// when the whole log says so.
+    pub fn heard(&mut self, sum: Sum) {
+        if sum.acts >= self.acts {
+            self.acts = sum.acts;
+            self.latest = Some(sum);
+            self.raise(sum);
+        }
+    }
+
+    fn raise(&mut self, sum: Sum) {
+        let missing = sum.used.0.saturating_sub(self.known.used(sum.at));
+        self.known.add(sum.at, missing);
     }
 
     /// Charges `amount` without asking.
@@ -223,8 +254,14 @@ impl Ledger {
             .collect()
     }
 
-    /// Replaces what is known of all replicas by what the store has, and what it has not heard of yet.
-    pub fn learn(&mut self, now: Tick, charges: impl IntoIterator<Item = (Tick, Tokens)>) {
+    /// Replaces what is known of all replicas by what the store had as of these acts, what it has said since, and what it
+    /// has not heard of yet.
+    pub fn learn(
+        &mut self,
+        now: Tick,
+        acts: Acts,
+        charges: impl IntoIterator<Item = (Tick, Tokens)>,
+    ) {
         self.known.clear();
         self.known.used(now);
         for (tick, tokens) in charges {
@@ -233,12 +270,24 @@ impl Ledger {
                 self.known.add(tick, tokens.0);
             }
         }
+        // The answer may have been under way while newer ones were taken in.
+        self.latest = self.latest.filter(|sum| sum.acts > acts);
+        self.acts = self.latest.map_or(acts, |sum| sum.acts);
+        if let Some(sum) = self.latest {
+            self.raise(sum);
+        }
         for (tick, change) in &self.unsent {
             match change.is_negative() {
                 true => self.known.remove(Tick(*tick), change.unsigned_abs()),
                 false => self.known.add(Tick(*tick), change.unsigned_abs()),
             }
         }
+    }
+
+    /// Notes that the store counts anew, so that its acts say nothing about those before.
+    pub fn entered(&mut self, acts: Acts) {
+        self.acts = acts;
+        self.latest = None;
     }
 
     /// Notes that the store is asked again: it has been told what was admitted alone.
@@ -253,6 +302,9 @@ impl Ledger {
             log.turn(by);
         }
         let turn = |tick: u64| tick.saturating_add_signed(by);
+        if let Some(sum) = &mut self.latest {
+            sum.at = Tick(turn(sum.at.0));
+        }
         self.alone_since = self.alone_since.map(|since| Tick(turn(since.0)));
         let unsent = std::mem::take(&mut self.unsent);
         self.unsent = unsent.into_iter().map(|(at, it)| (turn(at), it)).collect();

@@ -1,8 +1,10 @@
-//! Tests of the ledger: shares, settlements, returns, and the bound over many replicas and faults.
+//! Tests of the ledger: shares, settlements, returns, what is newer. The bound over many replicas and faults is in `story`.
 
 use proptest::prelude::*;
 
 use super::*;
+
+mod story;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -15,6 +17,12 @@ fn at(seconds: u64) -> Tick {
     Tick::of(Duration::from_secs(1_000_000 + seconds))
 }
 
+/// What the store says, as of so many acts.
+fn sum(at: Tick, used: u64, acts: u64) -> Sum {
+    let (used, acts) = (Tokens(used), Acts(acts));
+    Sum { at, used, acts }
+}
+
 fn fits(ledger: &mut Ledger, now: Tick, amount: u64, replicas: u64) -> bool {
     ledger.fits_in(now, Tokens(amount), replicas) == Some(Duration::ZERO)
 }
@@ -23,7 +31,7 @@ fn fits(ledger: &mut Ledger, now: Tick, amount: u64, replicas: u64) -> bool {
 fn while_the_store_decides_all_that_is_known_to_be_free_may_be_asked_for() {
     let mut ledger = ledger(100);
 
-    ledger.charged(at(0), Tokens(30), Tokens(80));
+    ledger.charged(Tokens(30), sum(at(0), 80, 1));
 
     assert_eq!(ledger.used(at(0)), Tokens(80));
     assert!(fits(&mut ledger, at(0), 20, 1));
@@ -34,7 +42,7 @@ fn while_the_store_decides_all_that_is_known_to_be_free_may_be_asked_for() {
 #[test]
 fn alone_a_replica_has_its_part_of_what_was_free_and_more_as_the_rest_ages() {
     let mut ledger = ledger(900);
-    ledger.heard(at(0), Tokens(600));
+    ledger.heard(sum(at(0), 600, 100));
 
     assert_eq!(ledger.free(at(10), 3), Tokens(100));
     ledger.charge_alone(at(10), Tokens(100));
@@ -53,8 +61,8 @@ fn alone_a_replica_has_its_part_of_what_was_free_and_more_as_the_rest_ages() {
 #[test]
 fn settlements_are_told_as_one_difference_for_each_bucket() {
     let mut ledger = ledger(1_000);
-    ledger.charged(at(0), Tokens(300), Tokens(300));
-    ledger.charged(at(0), Tokens(200), Tokens(500));
+    ledger.charged(Tokens(300), sum(at(0), 300, 1));
+    ledger.charged(Tokens(200), sum(at(0), 500, 2));
 
     ledger.settle(at(1), at(0), By::Store, Tokens(300), Tokens(100));
     ledger.settle(at(1), at(0), By::Store, Tokens(200), Tokens(250));
@@ -67,7 +75,7 @@ fn settlements_are_told_as_one_difference_for_each_bucket() {
 #[test]
 fn what_may_have_arrived_is_never_freed_twice() {
     let mut ledger = ledger(1_000);
-    ledger.charged(at(0), Tokens(300), Tokens(300));
+    ledger.charged(Tokens(300), sum(at(0), 300, 1));
     ledger.settle(at(1), at(0), By::Store, Tokens(300), Tokens(100));
     ledger.charge_alone(at(2), Tokens(50));
 
@@ -80,8 +88,8 @@ fn what_may_have_arrived_is_never_freed_twice() {
 #[test]
 fn a_store_that_lost_everything_is_told_all_that_counts_and_nothing_twice() {
     let mut ledger = ledger(1_000);
-    ledger.charged(at(0), Tokens(300), Tokens(700));
-    ledger.charged(at(50), Tokens(100), Tokens(800));
+    ledger.charged(Tokens(300), sum(at(0), 700, 1));
+    ledger.charged(Tokens(100), sum(at(50), 800, 2));
     ledger.charge_alone(at(55), Tokens(40));
     ledger.settle(at(58), at(55), By::Alone, Tokens(40), Tokens(10));
 
@@ -99,7 +107,7 @@ fn a_settlement_of_what_was_admitted_alone_counts_where_it_now_is() {
     assert_eq!(ledger.used(at(1)), Tokens(400));
 
     let told = ledger.take_unsent(at(2));
-    ledger.learn(at(2), [(at(0), Tokens(400))]);
+    ledger.learn(at(2), Acts(100), [(at(0), Tokens(400))]);
     ledger.rejoined();
     ledger.settle(at(3), at(0), By::Alone, Tokens(400), Tokens(600));
 
@@ -111,10 +119,10 @@ fn a_settlement_of_what_was_admitted_alone_counts_where_it_now_is() {
 #[test]
 fn what_the_store_has_is_taken_over_with_what_it_has_not_heard_of() {
     let mut ledger = ledger(1_000);
-    ledger.charged(at(0), Tokens(300), Tokens(900));
+    ledger.charged(Tokens(300), sum(at(0), 900, 1));
     ledger.settle(at(1), at(0), By::Store, Tokens(300), Tokens(100));
 
-    ledger.learn(at(1), [(at(0), Tokens(700))]);
+    ledger.learn(at(1), Acts(100), [(at(0), Tokens(700))]);
 
     assert_eq!(ledger.used(at(1)), Tokens(500));
 }
@@ -122,7 +130,7 @@ fn what_the_store_has_is_taken_over_with_what_it_has_not_heard_of() {
 #[test]
 fn a_settlement_after_the_minute_changes_nothing() {
     let mut ledger = ledger(1_000);
-    ledger.charged(at(0), Tokens(300), Tokens(300));
+    ledger.charged(Tokens(300), sum(at(0), 300, 1));
 
     ledger.settle(at(61), at(0), By::Store, Tokens(300), Tokens(900));
 
@@ -130,156 +138,7 @@ fn a_settlement_after_the_minute_changes_nothing() {
     assert!(!ledger.has_unsent());
 }
 
-/// A step of a story: seconds that pass, the replica that asks, and for how much; or the store goes or comes back.
-#[derive(Clone, Debug)]
-enum Step {
-    Ask { replica: usize, amount: u64 },
-    Pass { tenths: u64 },
-    Beat { replica: usize },
-    Fail { keeps: bool },
-    Return,
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        20 => (0usize..3, 1u64..200).prop_map(|(replica, amount)| Step::Ask { replica, amount }),
-        6 => (1u64..80).prop_map(|tenths| Step::Pass { tenths }),
-        3 => (0usize..3).prop_map(|replica| Step::Beat { replica }),
-        1 => any::<bool>().prop_map(|keeps| Step::Fail { keeps }),
-        2 => Just(Step::Return),
-    ];
-    prop::collection::vec(step, 1..300)
-}
-
-/// The store as the scripts keep it, and three replicas that hear of each other by what it publishes, and now and then.
-struct Story {
-    limit: u64,
-    now: Tick,
-    store: Log,
-    /// Charged since the replicas were last told.
-    untold: u64,
-    is_up: bool,
-    has_data: bool,
-    replicas: [Ledger; 3],
-    admitted: Vec<(Tick, u64)>,
-}
-
-impl Story {
-    fn new(limit: u64) -> Self {
-        Self {
-            limit,
-            now: at(0),
-            store: Log::new(buckets(MINUTE)),
-            untold: 0,
-            is_up: true,
-            has_data: true,
-            replicas: [ledger(limit), ledger(limit), ledger(limit)],
-            admitted: Vec::new(),
-        }
-    }
-
-    fn step(&mut self, step: Step) {
-        match step {
-            Step::Ask { replica, amount } => self.ask(replica, amount),
-            Step::Pass { tenths } => self.now.0 += tenths,
-            Step::Beat { replica } => self.beat(replica),
-            Step::Fail { keeps } => {
-                self.is_up = false;
-                self.has_data &= keeps;
-            }
-            Step::Return => self.come_back(),
-        }
-    }
-
-    fn ask(&mut self, replica: usize, amount: u64) {
-        let now = self.now;
-        let ledger = &mut self.replicas[replica];
-        if self.is_up {
-            if self.store.used(now) + amount > self.limit {
-                return;
-            }
-            self.store.add(now, amount);
-            let used = Tokens(self.store.used(now));
-            self.untold += amount;
-            let is_told = self.untold >= ledger.step(3);
-            ledger.charged(now, Tokens(amount), used);
-            if is_told {
-                self.untold = 0;
-                for other in &mut self.replicas {
-                    other.heard(now, used);
-                }
-            }
-        } else {
-            if !fits(ledger, now, amount, 3) {
-                return;
-            }
-            ledger.charge_alone(now, Tokens(amount));
-        }
-        self.admitted.push((now, amount));
-    }
-
-    fn beat(&mut self, replica: usize) {
-        if self.is_up {
-            let charges = self.charges();
-            self.replicas[replica].learn(self.now, charges);
-        }
-    }
-
-    fn charges(&mut self) -> Vec<(Tick, Tokens)> {
-        self.store.used(self.now);
-        let entries = self.store.entries();
-        entries
-            .map(|(tick, held)| (Tick(tick), Tokens(held)))
-            .collect()
-    }
-
-    fn come_back(&mut self) {
-        if self.is_up {
-            return;
-        }
-        if !self.has_data {
-            self.store.clear();
-        }
-        for ledger in &mut self.replicas {
-            let told = match self.has_data {
-                true => ledger.take_unsent(self.now),
-                false => ledger.own_charges(self.now),
-            };
-            for (tick, change) in told {
-                self.store.add(tick, change.unsigned_abs());
-            }
-        }
-        let charges = self.charges();
-        for ledger in &mut self.replicas {
-            ledger.learn(self.now, charges.clone());
-            ledger.rejoined();
-        }
-        (self.is_up, self.has_data) = (true, true);
-    }
-}
-
 proptest! {
-    /// Whoever asks for how much, however often the store goes and in whatever state it comes back: together replicas
-    /// pass the limit by no more than they had not been told, a quarter of a share.
-    #[test]
-    fn no_minute_holds_more_than_limit_and_a_step_through_any_faults(steps in steps()) {
-        let mut story = Story::new(900);
-        for step in steps {
-            story.step(step);
-        }
-
-        for (first, _) in &story.admitted {
-            let within = |tick: &Tick| tick >= first && tick.0 < first.0 + 600;
-            let sum: u64 = story
-                .admitted
-                .iter()
-                .filter(|(tick, _)| within(tick))
-                .map(|(_, amount)| amount)
-                .sum();
-            prop_assert!(sum <= 900 + 75, "{sum} within a minute");
-        }
-    }
-
     /// Alone, the promised wait is right to the tick.
     #[test]
     fn the_promised_wait_is_kept_alone(
@@ -290,7 +149,7 @@ proptest! {
         let mut ledger = ledger(900);
         for (second, tokens) in known {
             let used = ledger.used(at(second));
-            ledger.charged(at(second), Tokens(tokens), used + Tokens(tokens));
+            ledger.charged(Tokens(tokens), sum(at(second), used.0 + tokens, 0));
         }
         for (second, tokens) in own {
             ledger.charge_alone(at(second), Tokens(tokens));
@@ -309,7 +168,7 @@ proptest! {
 #[test]
 fn each_full_share_of_others_takes_a_span_more_and_only_the_amount_itself_can_be_too_large() {
     let mut ledger = ledger(100);
-    ledger.charged(at(0), Tokens(90), Tokens(90));
+    ledger.charged(Tokens(90), sum(at(0), 90, 1));
     let mut after = |amount, ahead, replicas| {
         ledger.fits_after(at(10), Tokens(amount), Tokens(ahead), replicas)
     };
@@ -327,7 +186,7 @@ fn each_full_share_of_others_takes_a_span_more_and_only_the_amount_itself_can_be
 #[test]
 fn nothing_always_fits() {
     let mut ledger = ledger(100);
-    ledger.charged(at(0), Tokens(90), Tokens(90));
+    ledger.charged(Tokens(90), sum(at(0), 90, 1));
     ledger.settle(at(1), at(0), By::Store, Tokens(90), Tokens(190));
 
     let nothing = ledger.fits_after(at(2), Tokens::ZERO, Tokens(500), 1);
@@ -341,7 +200,7 @@ fn what_is_known_moves_with_the_clock_of_the_store() {
     for by in [-36_000, 36_000] {
         let mut ledger = ledger(900);
         let then = |now: Tick| Tick(now.0.saturating_add_signed(by));
-        ledger.charged(at(0), Tokens(300), Tokens(600));
+        ledger.charged(Tokens(300), sum(at(0), 600, 1));
         ledger.charge_alone(at(5), Tokens(50));
 
         ledger.turn(by);
@@ -365,18 +224,50 @@ fn what_is_known_moves_with_the_clock_of_the_store() {
 fn an_own_charge_that_was_heard_of_before_its_answer_came_counts_once() {
     let mut ledger = ledger(900);
 
-    ledger.heard(at(0), Tokens(400));
-    ledger.charged(at(0), Tokens(100), Tokens(300));
+    ledger.heard(sum(at(0), 400, 100));
+    ledger.charged(Tokens(100), sum(at(0), 300, 1));
 
     assert_eq!(ledger.used(at(0)), Tokens(400));
     assert_eq!(ledger.own_charges(at(0)), [(at(0), 100)]);
 }
 
 #[test]
+fn what_was_heard_while_a_heartbeat_was_under_way_is_known_after_it() {
+    let mut ledger = ledger(900);
+    ledger.charged(Tokens(100), sum(at(0), 100, 1));
+
+    ledger.heard(sum(at(1), 600, 4));
+    ledger.charged(Tokens(50), sum(at(1), 650, 5));
+    ledger.settle(at(1), at(1), By::Store, Tokens(50), Tokens(10));
+    ledger.learn(at(0), Acts(2), [(at(0), Tokens(200))]);
+    assert_eq!(ledger.used(at(1)), Tokens(610));
+
+    ledger.learn(at(2), Acts(7), [(at(0), Tokens(200)), (at(1), Tokens(50))]);
+    assert_eq!(ledger.used(at(2)), Tokens(210));
+}
+
+#[test]
+fn old_news_change_nothing_unless_the_store_counts_anew() {
+    let mut ledger = ledger(900);
+    ledger.learn(at(0), Acts(7), [(at(0), Tokens(200))]);
+
+    ledger.heard(sum(at(1), 800, 6));
+    assert_eq!(ledger.used(at(1)), Tokens(200));
+
+    ledger.entered(Acts(1));
+    ledger.heard(sum(at(1), 300, 2));
+    assert_eq!(ledger.used(at(1)), Tokens(300));
+}
+
+#[test]
 fn what_the_store_dates_into_the_future_closes_no_window_here() {
     let mut ledger = ledger(900);
 
-    ledger.learn(at(0), [(at(0), Tokens(100)), (at(3_600), Tokens(800))]);
+    ledger.learn(
+        at(0),
+        Acts(100),
+        [(at(0), Tokens(100)), (at(3_600), Tokens(800))],
+    );
 
     assert_eq!(ledger.used(at(0)), Tokens(100));
     assert_eq!(ledger.used(at(61)), Tokens::ZERO);

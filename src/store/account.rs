@@ -5,11 +5,11 @@ use std::rc::Rc;
 use super::ahead::{Ahead, Asking};
 use super::cooldowns::Cooldowns;
 use super::link::{Home, Slice};
-use super::reply::Pulse;
+use super::reply::{Published, Pulse};
 use super::{Full, Part, RETRY_LARGE, Shared};
 use crate::config::Sharing;
 use crate::domain::{InstanceId, Tokens};
-use crate::ledger::{By, Change, Ledger, Tick};
+use crate::ledger::{Acts, By, Change, Ledger, Sum, Tick};
 
 /// Replicas to reckon with before Redis has ever said how many there are: sharing is asked for where there are several,
 /// and compose files and deployments start with two or three.
@@ -23,7 +23,7 @@ pub(super) struct Account {
     /// Mark by which to see that Redis still has what it was told; empty before the first connection.
     pub(super) epoch: String,
     /// Charges and changes that Redis has counted, as far as this replica has heard: it has fewer when it has gone back to a copy.
-    pub(super) acts: i64,
+    pub(super) acts: Acts,
     /// Live replicas, at least what the configuration says.
     pub(super) replicas: u64,
     least_replicas: u64,
@@ -46,7 +46,7 @@ impl Account {
             name: name.to_owned(),
             home: Rc::new(Home::new(&config.prefix, name, &places)),
             epoch: String::new(),
-            acts: 0,
+            acts: Acts::default(),
             replicas: config.replicas.unwrap_or(UNSEEN),
             least_replicas: config.replicas.unwrap_or(1),
             ledgers,
@@ -56,11 +56,22 @@ impl Account {
     }
 
     /// Takes over the mark, with the charges that Redis has counted under it. True if it is another than before.
-    pub(super) fn enter(&mut self, epoch: String, acts: i64) -> bool {
+    pub(super) fn enter(&mut self, epoch: String, acts: Acts) -> bool {
         let is_new = self.epoch != epoch;
-        self.acts = if is_new { acts } else { self.acts.max(acts) };
+        if is_new {
+            self.acts = acts;
+            for ledger in &mut self.ledgers {
+                ledger.entered(acts);
+            }
+        }
         self.epoch = epoch;
+        self.note(acts);
         is_new
+    }
+
+    /// Notes how many charges and changes Redis has counted.
+    pub(super) fn note(&mut self, acts: Acts) {
+        self.acts = self.acts.max(acts);
     }
 
     /// Returns where Redis keeps it, and the mark by which to see that it does.
@@ -97,10 +108,11 @@ impl Account {
         }
     }
 
-    pub(super) fn charged(&mut self, at: Tick, parts: &[Part], used: &[Tokens]) {
-        for (part, used) in parts.iter().zip(used) {
+    /// Notes that Redis has charged a request; `used` is what each window holds now.
+    pub(super) fn charged(&mut self, at: Tick, acts: Acts, parts: &[Part], used: &[Tokens]) {
+        for (part, &used) in parts.iter().zip(used) {
             if let Some(ledger) = self.ledgers.get_mut(part.window) {
-                ledger.charged(at, part.amount, *used);
+                ledger.charged(part.amount, Sum { at, used, acts });
             }
         }
     }
@@ -124,10 +136,11 @@ impl Account {
         }
     }
 
-    pub(super) fn heard(&mut self, now: Tick, parts: &[Part], used: &[Tokens]) {
-        for (part, used) in parts.iter().zip(used) {
+    /// Notes what each window holds for which Redis had no room.
+    pub(super) fn heard(&mut self, at: Tick, acts: Acts, parts: &[Part], used: &[Tokens]) {
+        for (part, &used) in parts.iter().zip(used) {
             if let Some(ledger) = self.ledgers.get_mut(part.window) {
-                ledger.heard(now, *used);
+                ledger.heard(Sum { at, used, acts });
             }
         }
     }
@@ -190,7 +203,7 @@ impl Account {
     pub(super) fn learn(&mut self, now: Tick, pulse: &Pulse) {
         self.cooldowns.news = pulse.news;
         for (ledger, charges) in self.ledgers.iter_mut().zip(&pulse.windows) {
-            ledger.learn(now, charges.iter().copied());
+            ledger.learn(now, pulse.acts, charges.iter().copied());
         }
     }
 
@@ -200,12 +213,17 @@ impl Account {
         self.replicas = live.max(self.least_replicas).max(least);
     }
 
-    /// Takes over what a window holds, as another replica has published it.
-    pub(super) fn told(&mut self, now: Tick, key: &str, used: Tokens) {
+    /// Takes over what a window holds, as was published. What a Redis of another life said is nothing to this one.
+    pub(super) fn told(&mut self, at: Tick, said: &Published) {
+        if said.epoch != self.epoch {
+            return;
+        }
+        self.note(said.acts);
+        let (used, acts) = (said.used, said.acts);
         let places = self.home.windows.iter();
         for (ledger, place) in self.ledgers.iter_mut().zip(places) {
-            if place.key == key {
-                ledger.heard(now, used);
+            if place.key == said.key {
+                ledger.heard(Sum { at, used, acts });
             }
         }
     }

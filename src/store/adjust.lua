@@ -6,6 +6,7 @@
 
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return {'lost'} end
 
+local acts = redis.call('HINCRBY', KEYS[1], 'acts', 1)
 local at = 3
 for position = 2, #KEYS do
     local key, buckets, step = KEYS[position], tonumber(ARGV[at]), tonumber(ARGV[at + 1])
@@ -25,7 +26,7 @@ for position = 2, #KEYS do
             untold = untold + math.max(change, 0)
         end
     end
-    close(KEYS[1], key, buckets, step, newest, used, untold)
+    close(KEYS[1], key, buckets, step, newest, used, untold, acts)
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return {'done', redis.call('HINCRBY', KEYS[1], 'acts', 1)}
+return {'done', acts}

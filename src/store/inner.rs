@@ -17,7 +17,7 @@ use super::reply::{self, Verdict};
 use super::{Charge, Full, JUMPED, LOST, Part, RETRY_UNHEARD, Wait};
 use crate::config::Sharing;
 use crate::domain::Tokens;
-use crate::ledger::{By, Tick};
+use crate::ledger::{Acts, By, Tick};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -202,7 +202,7 @@ impl Inner {
                 used,
             } => {
                 self.hear(account, news, acts);
-                account.charged(at, parts, &used);
+                account.charged(at, acts, parts, &used);
                 Ok(Ok(at))
             }
             Verdict::Full {
@@ -212,7 +212,7 @@ impl Inner {
                 used,
             } => {
                 self.hear(account, news, acts);
-                account.heard(self.tick(), parts, &used);
+                account.heard(self.tick(), acts, parts, &used);
                 Ok(Err(Full { fits_in: wait }))
             }
             Verdict::Lost => Err(LOST),
@@ -221,8 +221,8 @@ impl Inner {
     }
 
     /// Has the keeper look at the cooldowns if they have changed.
-    fn hear(&self, account: &mut Account, news: i64, acts: i64) {
-        account.acts = account.acts.max(acts);
+    fn hear(&self, account: &mut Account, news: i64, acts: Acts) {
+        account.note(acts);
         if account.cooldowns.news != news {
             self.is_news.set(true);
             self.work.notify_one();
@@ -236,13 +236,13 @@ impl Inner {
             return;
         };
         while let Ok(push) = ear.try_recv() {
-            let Some((channel, key, used)) = reply::published(push) else {
+            let Some(said) = reply::published(push) else {
                 continue;
             };
             for account in &self.accounts {
                 let mut account = account.borrow_mut();
-                if account.home.channel() == channel {
-                    account.told(self.tick(), &key, used);
+                if account.home.channel() == said.channel {
+                    account.told(self.tick(), &said);
                 }
             }
         }

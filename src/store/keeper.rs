@@ -267,8 +267,7 @@ async fn send(
     let told = inner.bounded(link.adjust(&home, &epoch, &windows)).await;
     match told {
         Ok(Some(acts)) => {
-            let mut account = account.borrow_mut();
-            account.acts = account.acts.max(acts);
+            account.borrow_mut().note(acts);
             Ok(())
         }
         Ok(None) => Err(LOST.to_owned()),
@@ -282,17 +281,19 @@ async fn send(
 /// Shows that this replica lives, and returns what Redis has of an instance.
 async fn show(inner: &Inner, link: &Link, account: &RefCell<Account>) -> Result<Pulse, String> {
     let (home, epoch) = account.borrow().address();
+    let acts = account.borrow().acts;
     let asked_at = now();
     let asked = link.pulse(&home, &epoch, &inner.replica, inner.expected());
     let pulse = match inner.bounded(asked).await? {
-        Heartbeat::Here(pulse) => pulse,
-        Heartbeat::Lost => return Err(LOST.to_owned()),
+        // Less than it has said before is an older copy.
+        Heartbeat::Here(pulse) if pulse.acts >= acts => pulse,
+        Heartbeat::Here(_) | Heartbeat::Lost => return Err(LOST.to_owned()),
         Heartbeat::Jumped => return Err(JUMPED.to_owned()),
     };
     inner.read_clock(asked_at, pulse.now);
     let mut known = account.borrow_mut();
     known.count_replicas(pulse.replicas, false);
-    known.acts = known.acts.max(pulse.acts);
+    known.note(pulse.acts);
     drop(known);
     Ok(pulse)
 }

@@ -9,7 +9,7 @@ use redis::{Cmd, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind, Va
 
 use super::reply::{self, Heartbeat, Joined, Verdict};
 use super::wire::{Plan, Wire};
-use crate::ledger::Change;
+use crate::ledger::{Acts, Change};
 
 /// How long an instance's state outlives the last replica.
 const STATE_LIVES: Duration = Duration::from_secs(600);
@@ -100,7 +100,7 @@ pub(super) struct Joining<'a> {
     pub(super) proposal: &'a str,
     /// Epoch that it knew, with the acts.
     pub(super) epoch: &'a str,
-    pub(super) acts: i64,
+    pub(super) acts: Acts,
     /// How long the others may take to join as well.
     pub(super) opens_in: Duration,
     pub(super) has_admitted: bool,
@@ -203,7 +203,7 @@ impl Link {
         home: &Home,
         epoch: &str,
         windows: &[Slice<'_, &[Change]>],
-    ) -> RedisResult<Option<i64>> {
+    ) -> RedisResult<Option<Acts>> {
         let mut call = Call {
             script: &self.scripts.adjust,
             keys: vec![&home.state],
@@ -250,7 +250,7 @@ impl Link {
                 joining.opens_in.as_millis().to_string(),
                 u8::from(joining.has_admitted).to_string(),
                 joining.epoch.to_owned(),
-                joining.acts.to_string(),
+                joining.acts.0.to_string(),
             ],
         };
         call.args.extend(joining.expected.args());

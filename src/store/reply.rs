@@ -9,7 +9,7 @@ use redis::{ErrorKind, PushInfo, PushKind, RedisError, RedisResult, Value};
 
 use super::link::Place;
 use crate::domain::Tokens;
-use crate::ledger::Tick;
+use crate::ledger::{Acts, Tick};
 
 /// Answer to a reservation.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,14 +17,14 @@ pub(super) enum Verdict {
     /// Charged at this tick; what each window holds now.
     Charged {
         news: i64,
-        acts: i64,
+        acts: Acts,
         at: Tick,
         used: Vec<Tokens>,
     },
     /// Not charged; when it fits (`None` if never), and what each window holds.
     Full {
         news: i64,
-        acts: i64,
+        acts: Acts,
         wait: Option<Duration>,
         used: Vec<Tokens>,
     },
@@ -51,7 +51,7 @@ pub(super) struct Joined {
     pub(super) epoch: String,
     pub(super) now: Duration,
     pub(super) opens_in: Duration,
-    pub(super) acts: i64,
+    pub(super) acts: Acts,
 }
 
 /// What a heartbeat brings back of one instance.
@@ -60,7 +60,7 @@ pub(super) struct Pulse {
     pub(super) now: Duration,
     pub(super) replicas: u64,
     pub(super) news: i64,
-    pub(super) acts: i64,
+    pub(super) acts: Acts,
     pub(super) cooldowns: HashMap<String, String>,
     /// For each window its charges by tick.
     pub(super) windows: Vec<Vec<(Tick, Tokens)>>,
@@ -76,7 +76,7 @@ pub(super) fn verdict(value: Value) -> RedisResult<Verdict> {
         "jumped" => Verdict::Jumped,
         "charged" => Verdict::Charged {
             news: number(&mut parts)?,
-            acts: number(&mut parts)?,
+            acts: acts(number(&mut parts)?),
             at: Tick(unsigned(number(&mut parts)?)),
             used: parts
                 .map(|part| whole(&part).map(tokens))
@@ -84,7 +84,7 @@ pub(super) fn verdict(value: Value) -> RedisResult<Verdict> {
         },
         "full" => {
             let news = number(&mut parts)?;
-            let acts = number(&mut parts)?;
+            let acts = acts(number(&mut parts)?);
             let wait = number(&mut parts)?;
             Verdict::Full {
                 news,
@@ -101,10 +101,10 @@ pub(super) fn verdict(value: Value) -> RedisResult<Verdict> {
 }
 
 /// Returns the acts, `None` if Redis has lost what it was told.
-pub(super) fn adjusted(value: Value) -> RedisResult<Option<i64>> {
+pub(super) fn adjusted(value: Value) -> RedisResult<Option<Acts>> {
     let mut parts = array(value)?.into_iter();
     match text(next(&mut parts)?)?.as_str() {
-        "done" => whole(&next(&mut parts)?).map(Some),
+        "done" => whole(&next(&mut parts)?).map(acts).map(Some),
         "lost" => Ok(None),
         _ => Err(strange()),
     }
@@ -125,7 +125,7 @@ pub(super) fn joined(value: Value) -> RedisResult<Joined> {
         epoch: text(next(&mut parts)?)?,
         now: millis(whole(&next(&mut parts)?)?),
         opens_in: millis(whole(&next(&mut parts)?)?),
-        acts: whole(&next(&mut parts)?)?,
+        acts: acts(whole(&next(&mut parts)?)?),
     })
 }
 
@@ -140,7 +140,7 @@ pub(super) fn pulse(value: Value, windows: &[Place]) -> RedisResult<Heartbeat> {
     let now = millis(whole(&next(&mut parts)?)?);
     let replicas = unsigned(whole(&next(&mut parts)?)?);
     let news = whole(&next(&mut parts)?)?;
-    let acts = whole(&next(&mut parts)?)?;
+    let acts = acts(whole(&next(&mut parts)?)?);
     let cooldowns = pairs(next(&mut parts)?)?;
     let mut logs = Vec::with_capacity(windows.len());
     for place in windows {
@@ -156,16 +156,35 @@ pub(super) fn pulse(value: Value, windows: &[Place]) -> RedisResult<Heartbeat> {
     }))
 }
 
-/// What another replica has published: the channel, the key of a window, and what it holds.
-pub(super) fn published(push: PushInfo) -> Option<(String, String, Tokens)> {
+/// What a script has published when another replica called it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Published {
+    pub(super) channel: String,
+    /// Key of the window.
+    pub(super) key: String,
+    pub(super) used: Tokens,
+    pub(super) acts: Acts,
+    pub(super) epoch: String,
+}
+
+/// Reads what was published. Another form than our own says nothing.
+pub(super) fn published(push: PushInfo) -> Option<Published> {
     if push.kind != PushKind::Message {
         return None;
     }
     let mut data = push.data.into_iter();
     let channel = text(data.next()?).ok()?;
     let said = text(data.next()?).ok()?;
-    let (key, used) = said.rsplit_once(' ')?;
-    Some((channel, key.to_owned(), Tokens(used.parse().ok()?)))
+    // Names of instances are ours, and have no spaces; a prefix may.
+    let mut words = said.rsplitn(4, ' ');
+    let (epoch, acts, used) = (words.next()?, words.next()?, words.next()?);
+    Some(Published {
+        channel,
+        key: words.next()?.to_owned(),
+        used: Tokens(used.parse().ok()?),
+        acts: Acts(acts.parse().ok()?),
+        epoch: epoch.to_owned(),
+    })
 }
 
 /// Reads a window's hash: `newest`, `used`, and the buckets of its ring by tick modulo their number.
@@ -230,6 +249,10 @@ fn tokens(number: i64) -> Tokens {
     Tokens(unsigned(number))
 }
 
+fn acts(number: i64) -> Acts {
+    Acts(unsigned(number))
+}
+
 fn millis(number: i64) -> Duration {
     Duration::from_millis(unsigned(number))
 }
@@ -284,6 +307,34 @@ mod tests {
     }
 
     #[test]
+    fn of_what_is_published_only_our_own_form_is_understood() {
+        let push = |text: &str| PushInfo {
+            kind: PushKind::Message,
+            data: vec![bulk("{a b:i}:state"), bulk(text)],
+        };
+
+        let heard = published(push("{a b:i}:tokens 70 12 5f-9"));
+
+        let expected = Published {
+            channel: "{a b:i}:state".to_owned(),
+            key: "{a b:i}:tokens".to_owned(),
+            used: Tokens(70),
+            acts: Acts(12),
+            epoch: "5f-9".to_owned(),
+        };
+        assert_eq!(heard, Some(expected));
+        for odd in [
+            "",
+            "{i}:tokens 70",
+            "70 12 5f-9",
+            "{i}:tokens -1 12 5f-9",
+            "{i}:tokens 1 x 5f-9",
+        ] {
+            assert_eq!(published(push(odd)), None, "{odd}");
+        }
+    }
+
+    #[test]
     fn a_wait_below_zero_means_never() {
         let reply = Value::Array(vec![
             bulk("full"),
@@ -295,7 +346,7 @@ mod tests {
 
         let expected = Verdict::Full {
             news: 7,
-            acts: 3,
+            acts: Acts(3),
             wait: None,
             used: vec![Tokens(90)],
         };

@@ -3,7 +3,7 @@
 -- KEYS: the instance's state, then the windows. ARGV: epoch, what the clock is expected to read in ms, how far that may
 -- be wrong, then for each window: amount, limit, buckets, step.
 -- Returns {'charged', news, acts, tick, used...}, {'full', news, acts, wait in ms or -1, used...}, {'lost'} or
--- {'jumped'}; `news` changes with the cooldowns, `acts` counts charges and their changes.
+-- {'jumped'}; `news` changes with the cooldowns, `acts` numbers charges and their changes, so it says what is newer.
 
 local state = redis.call('HMGET', KEYS[1], 'epoch', 'news', 'acts')
 if state[1] ~= ARGV[1] then return {'lost'} end
@@ -23,7 +23,8 @@ local function wait(key, newest, used, amount, limit, buckets)
     return buckets * 100
 end
 
-local reply = {'charged', tonumber(state[2]) or 0, tonumber(state[3]) or 0, now_tick}
+local acts = tonumber(state[3]) or 0
+local reply = {'charged', tonumber(state[2]) or 0, acts, now_tick}
 local opened, longest = {}, 0
 for position = 2, #KEYS do
     local at = (position - 2) * 4 + 4
@@ -39,6 +40,7 @@ for position = 2, #KEYS do
     end
 end
 local is_full = longest ~= 0
+if not is_full then acts = redis.call('HINCRBY', KEYS[1], 'acts', 1) end
 for position, window in pairs(opened) do
     local key, amount, buckets, step, newest, used, untold = unpack(window)
     if not is_full then
@@ -47,12 +49,12 @@ for position, window in pairs(opened) do
         reply[position + 3] = used
         reply[4] = newest
     end
-    close(KEYS[1], key, buckets, step, newest, used, untold)
+    close(KEYS[1], key, buckets, step, newest, used, untold, acts)
 end
 if is_full then
     reply[1] = 'full'
     reply[4] = longest
 else
-    reply[3] = redis.call('HINCRBY', KEYS[1], 'acts', 1)
+    reply[3] = acts
 end
 return reply

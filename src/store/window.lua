@@ -48,10 +48,10 @@ local function open(key, buckets)
 end
 
 -- Writes the head back and lets the window expire once nothing in it can count. Before it holds a `step` more than the
--- replicas know, they are told; a user who may not publish does without.
-local function close(channel, key, buckets, step, newest, used, untold)
+-- replicas know, they are told what it holds as of these acts; a user who may not publish does without.
+local function close(channel, key, buckets, step, newest, used, untold, acts)
     if untold >= step then
-        redis.pcall('PUBLISH', channel, key .. ' ' .. whole(used))
+        redis.pcall('PUBLISH', channel, table.concat({key, whole(used), whole(acts), ARGV[1]}, ' '))
         untold = 0
     end
     redis.call('HSET', key, 'newest', whole(newest), 'used', whole(used), 'untold', whole(untold))
