@@ -53,28 +53,33 @@ pub fn authority(folder: &Folder, name: &str) -> [String; 3] {
     ]
 }
 
+/// Starts a server that speaks TLS on this port, beside its own that does not. The files are those of [`authority`].
+pub fn tls_server(port: u16, [ca, certificate, key]: &[String; 3]) -> Server {
+    Server::start_with(&[
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        certificate,
+        "--tls-key-file",
+        key,
+        "--tls-ca-cert-file",
+        ca,
+        "--tls-auth-clients",
+        "no",
+    ])
+}
+
 #[actix_web::test]
 #[ignore = "needs redis-server"]
 async fn tls_with_an_authority_of_ones_own_and_none_other() {
     let folder = Folder::new();
-    let [ca, certificate, key] = authority(&folder, "ours");
+    let ours = authority(&folder, "ours");
     let [stranger, ..] = authority(&folder, "stranger");
-    let port = free_port().to_string();
-    let _server = Server::start_with(&[
-        "--tls-port",
-        &port,
-        "--tls-cert-file",
-        &certificate,
-        "--tls-key-file",
-        &key,
-        "--tls-ca-cert-file",
-        &ca,
-        "--tls-auth-clients",
-        "no",
-    ]);
+    let port = free_port();
+    let _server = tls_server(port, &ours);
     let url = format!("rediss://127.0.0.1:{port}");
 
-    assert_shares(&url, &[("REDIS_CA_FILE", &ca)]).await;
+    assert_shares(&url, &[("REDIS_CA_FILE", &ours[0])]).await;
 
     for trusted in [vec![("REDIS_CA_FILE", stranger.as_str())], vec![]] {
         let replica = Replica::start(sharing(&url, &trusted), 100, MINUTE);
@@ -90,7 +95,7 @@ async fn tls_with_an_authority_of_ones_own_and_none_other() {
 
 #[actix_web::test]
 #[ignore = "needs redis-server"]
-async fn a_user_with_only_the_rights_that_the_readme_names_and_a_database() {
+async fn a_user_with_only_the_rights_that_are_documented_and_a_database() {
     let server = Server::start();
     server.command(&[
         "ACL",

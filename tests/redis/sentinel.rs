@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::kinds::{assert_shares, authority};
+use crate::kinds::{assert_shares, authority, tls_server};
 use crate::process::{Folder, SOON};
 use crate::server::{Server, free_port};
 use crate::sharing::{fill, three_at, until_degraded, until_shared};
@@ -136,21 +136,10 @@ async fn when_the_master_dies_requests_go_on_and_the_promoted_replica_takes_over
 #[ignore = "needs redis-server"]
 async fn sentinels_and_master_by_tls() {
     let folder = Folder::new();
-    let [ca, certificate, key] = authority(&folder, "ours");
+    let files = authority(&folder, "ours");
     let port = free_port();
-    let text = port.to_string();
-    let _master = Server::start_with(&[
-        "--tls-port",
-        &text,
-        "--tls-cert-file",
-        &certificate,
-        "--tls-key-file",
-        &key,
-        "--tls-ca-cert-file",
-        &ca,
-        "--tls-auth-clients",
-        "no",
-    ]);
+    let _master = tls_server(port, &files);
+    let [ca, certificate, key] = files;
     let own = format!(
         "port 0\ntls-cert-file {certificate}\ntls-key-file {key}\ntls-ca-cert-file {ca}\n\
          tls-auth-clients no\ntls-replication yes"
