@@ -31,6 +31,24 @@ fn view(tokens: u64, remaining: u64) -> (View, Instant) {
     (view, start)
 }
 
+/// Sends 100 tokens in each of so many seconds; the answers say nothing.
+fn unheard(seconds: u64) -> (View, Instant) {
+    let start = start();
+    let mut view = View::new(start);
+    for second in 0..seconds {
+        let now = at(start, second * 1_000);
+        let charge = view.sent(now, Tokens(100));
+        view.answered(now, charge, Said::default());
+    }
+    (view, start)
+}
+
+/// A 429 without headers, from a deployment of which 1,000 tokens per minute are configured.
+fn throttled(view: &mut View, now: Instant, charge: Charge, wait: Duration) {
+    view.refused(now, charge);
+    view.missing(now, charge, wait, Tokens(1_000), Said::default());
+}
+
 #[test]
 fn nothing_is_believed_before_an_answer_and_a_minute_after_the_last() {
     let start = start();
@@ -172,15 +190,7 @@ fn a_429_that_our_charges_do_not_explain_leaves_half_of_its_size() {
     let start = start();
     let mut view = View::new(start);
     let charge = view.sent(start, Tokens(300));
-    view.refused(start, charge);
-
-    view.missing(
-        start,
-        charge,
-        Duration::from_secs(20),
-        Tokens(1_000),
-        Said::default(),
-    );
+    throttled(&mut view, start, charge, Duration::from_secs(20));
 
     assert_eq!(view.free(start), Some(Tokens(150)));
     assert_eq!(view.azure(start).unwrap().drift, 850);
@@ -202,23 +212,10 @@ fn a_charge_above_the_limit_waits_for_an_empty_log_and_no_longer() {
 
 #[test]
 fn without_headers_a_429_that_the_log_explains_makes_it_count_for_ten_minutes() {
-    let start = start();
-    let mut view = View::new(start);
-    for second in 0..10 {
-        let now = at(start, second * 1_000);
-        let charge = view.sent(now, Tokens(100));
-        view.answered(now, charge, Said::default());
-    }
+    let (mut view, start) = unheard(10);
     let now = at(start, 10_000);
     let charge = view.sent(now, Tokens(50));
-    view.refused(now, charge);
-    view.missing(
-        now,
-        charge,
-        Duration::from_secs(50),
-        Tokens(1_000),
-        Said::default(),
-    );
+    throttled(&mut view, now, charge, Duration::from_secs(50));
 
     let later = at(start, 300_000);
     view.sent(later, Tokens(700));
@@ -234,14 +231,7 @@ fn a_429_that_the_log_does_not_explain_is_forgotten_after_its_minute() {
     let start = start();
     let mut view = View::new(start);
     let charge = view.sent(start, Tokens(300));
-    view.refused(start, charge);
-    view.missing(
-        start,
-        charge,
-        Duration::from_secs(20),
-        Tokens(1_000),
-        Said::default(),
-    );
+    throttled(&mut view, start, charge, Duration::from_secs(20));
 
     assert_eq!(view.free(at(start, 61_000)), None);
 }
@@ -273,25 +263,12 @@ fn a_forecast_behind_others_does_not_end_with_what_was_told() {
 
 #[test]
 fn a_burst_of_429s_without_headers_does_not_shrink_what_our_charges_are_worth() {
-    let start = start();
-    let mut view = View::new(start);
-    for second in 0..9 {
-        let now = at(start, second * 1_000);
-        let charge = view.sent(now, Tokens(100));
-        view.answered(now, charge, Said::default());
-    }
+    let (mut view, start) = unheard(9);
     let now = at(start, 10_000);
     let burst: Vec<Charge> = (0..20).map(|_| view.sent(now, Tokens(150))).collect();
 
     for charge in burst {
-        view.refused(now, charge);
-        view.missing(
-            now,
-            charge,
-            Duration::from_secs(50),
-            Tokens(1_000),
-            Said::default(),
-        );
+        throttled(&mut view, now, charge, Duration::from_secs(50));
     }
 
     let free = view.free(now).unwrap();
@@ -300,23 +277,10 @@ fn a_burst_of_429s_without_headers_does_not_shrink_what_our_charges_are_worth() 
 
 #[test]
 fn a_formula_that_asks_too_much_is_found_out_by_a_429_without_headers() {
-    let start = start();
-    let mut view = View::new(start);
-    for second in 0..15 {
-        let now = at(start, second * 1_000);
-        let charge = view.sent(now, Tokens(100));
-        view.answered(now, charge, Said::default());
-    }
+    let (mut view, start) = unheard(15);
     let now = at(start, 20_000);
     let charge = view.sent(now, Tokens(100));
-    view.refused(now, charge);
-    view.missing(
-        now,
-        charge,
-        Duration::from_secs(40),
-        Tokens(1_000),
-        Said::default(),
-    );
+    throttled(&mut view, now, charge, Duration::from_secs(40));
 
     // 1,500 were admitted within 1,000.
     let free = view.free(now).unwrap();
