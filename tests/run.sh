@@ -191,7 +191,7 @@ make_packages() {
         fi
         printf '%s\n' "$wanted" >"$dir/.stamp"
     fi
-    cp tests/clients/node/*.test.js "$dir"
+    cp tests/clients/node/*.js "$dir"
 }
 
 # Adds up the last lines of node's TAP; fails when there is no test in it.

@@ -3,39 +3,24 @@
 Azure has them in its v1 form alone, so this proxy stands in front of three resources of that version, which take turns.
 """
 
-import os
-
 import openai
 import pytest
-from conftest import start
+from conftest import KEY, Servers
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("conversations")
-    binary = os.environ["PROXY_BINARY"]
     names = ["east", "west", "north"]
-    settings = {
-        "HOST": "127.0.0.1",
-        "PORT": "0",
-        "AZURE_INSTANCES": ",".join(names),
-        "AZURE_ROUTING_STRATEGY": "round_robin",
-    }
-    servers = []
-    try:
+    settings = {"AZURE_INSTANCES": ",".join(names), "AZURE_ROUTING_STRATEGY": "round_robin"}
+    with Servers(tmp_path_factory.mktemp("conversations")) as servers:
         for name in names:
-            simulate = [binary, "simulate", "--port", "0", "--key", "some-key", "--deployment", "gpt-4o"]
             prefix = f"AZURE_INSTANCE_{name.upper()}"
-            settings[f"{prefix}_API_BASE"] = start(servers, simulate, {}, folder / f"{name}.log")
-            settings[f"{prefix}_API_KEY"] = "some-key"
+            settings[f"{prefix}_API_BASE"] = servers.simulate("gpt-4o", name)
+            settings[f"{prefix}_API_KEY"] = KEY
             settings[f"{prefix}_API_VERSION"] = "v1"
-        url = start(servers, [binary], settings, folder / "serve.log")
+        url = servers.serve(**settings)
         with openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=30) as made:
             yield made
-    finally:
-        for server in servers:
-            server.terminate()
-            server.wait(timeout=60)
 
 
 def test_a_conversation_is_kept_continued_and_deleted(client):

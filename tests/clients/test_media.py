@@ -11,7 +11,7 @@ import zlib
 
 import openai
 import pytest
-from conftest import start
+from conftest import KEY, Servers
 
 LIMITS = {"max_retries": 0, "timeout": 60}
 AZURE = {"api_key": "unused", "api_version": "2025-04-01-preview", **LIMITS}
@@ -107,31 +107,21 @@ def test_a_form_without_a_model_it_can_use_is_an_error_of_the_package(client):
 
 
 def test_a_full_disk_refuses_large_files_alone(tmp_path):
-    binary = os.environ["PROXY_BINARY"]
     # No file of the proxy may grow beyond some hundred kilobytes, and it hears of that as of a full disk.
-    limited = ["bash", "-c", "trap '' XFSZ; ulimit -f 300; exec \"$0\"", binary]
-    servers = []
-    try:
-        simulate = [binary, "simulate", "--port", "0", "--deployment", "whisper-1=whisper:100000"]
-        simulator = start(servers, simulate, {}, tmp_path / "simulate.log")
-        settings = {
-            "PATH": os.environ["PATH"],
-            "HOST": "127.0.0.1",
-            "PORT": "0",
-            "TMPDIR": str(tmp_path),
-            "AZURE_OPENAI_API_KEY": "simulated-key",
-            "AZURE_OPENAI_API_BASE": simulator,
-            "AZURE_OPENAI_API_VERSION": "2024-10-21",
-        }
-        url = start(servers, limited, settings, tmp_path / "serve.log")
+    limited = ["bash", "-c", "trap '' XFSZ; ulimit -f 300; exec \"$0\""]
+    with Servers(tmp_path) as servers:
+        url = servers.serve(
+            limited,
+            PATH=os.environ["PATH"],
+            TMPDIR=str(tmp_path),
+            AZURE_OPENAI_API_KEY=KEY,
+            AZURE_OPENAI_API_BASE=servers.simulate("whisper-1=whisper:100000"),
+            AZURE_OPENAI_API_VERSION="2024-10-21",
+        )
         with openai.OpenAI(base_url=f"{url}/v1", api_key="unused", **LIMITS) as client:
             with pytest.raises(openai.InternalServerError) as caught:
                 client.audio.transcriptions.create(model="whisper-1", file=("speech.wav", LARGE))
             answer = client.audio.transcriptions.create(model="whisper-1", file=("speech.wav", SMALL))
-    finally:
-        for server in servers:
-            server.terminate()
-            server.wait(timeout=60)
 
     assert (caught.value.status_code, caught.value.code) == (507, "insufficient_storage")
     assert "TMPDIR" in caught.value.message

@@ -14,16 +14,8 @@ import {
 } from "@openai/agents";
 import { createAgent, tool as langchainTool } from "langchain";
 import OpenAI, { AzureOpenAI } from "openai";
-import { z } from "zod";
 
-const url = process.env.PROXY_URL;
-assert.match(url ?? "", /^http:\/\/[^/]+$/, "PROXY_URL must be http://HOST:PORT");
-
-const baseURL = `${url}/v1`;
-const apiKey = "unused";
-const Forecast = z.object({ city: z.string(), degrees: z.number() });
-const schema = z.object({ city: z.string() });
-const answerWeather = async ({ city }) => `Rain in ${city}.`;
+import { answerWeather, apiKey, baseURL, City, Forecast, url } from "./demo.js";
 
 // ---- OpenAI's Agents SDK ----
 
@@ -35,7 +27,7 @@ const azure = new AzureOpenAI({ endpoint: url, apiKey, apiVersion: "2025-04-01-p
 const weather = tool({
   name: "get_weather",
   description: "Tells the weather of a city.",
-  parameters: schema,
+  parameters: City,
   execute: answerWeather,
 });
 
@@ -84,7 +76,7 @@ for (const [name, model] of Object.entries(models)) {
 for (const useResponsesApi of [false, true]) {
   test(`LangChain's agent calls its tool and streams, ${useResponsesApi ? "responses" : "chat completions"}`, async () => {
     const model = new ChatOpenAI({ configuration: { baseURL }, apiKey, model: "gpt-4o", maxRetries: 0, useResponsesApi });
-    const tools = [langchainTool(answerWeather, { name: "get_weather", description: "Tells the weather.", schema })];
+    const tools = [langchainTool(answerWeather, { name: "get_weather", description: "Tells the weather.", schema: City })];
     const agent = createAgent({ model, tools });
     const question = { messages: [{ role: "user", content: "Use get_weather for Oslo." }] };
 

@@ -1,5 +1,5 @@
 // Node's OpenAI clients against the proxy: OpenAI's own package, LangChain.js and the Vercel AI SDK, each set up as
-// docs/clients.md shows. The address comes from PROXY_URL alone, so that no test can reach another server.
+// docs/clients.md shows.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -10,19 +10,15 @@ import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { HumanMessage, ToolMessage } from "@langchain/core/messages";
 import { tool as langchainTool } from "@langchain/core/tools";
 import { AzureChatOpenAI, ChatOpenAI, OpenAIEmbeddings } from "@langchain/openai";
-import { embedMany, generateObject, generateText, stepCountIs, streamText, tool } from "ai";
+import { embedMany } from "ai";
 import OpenAI, { AzureOpenAI } from "openai";
 import { zodResponseFormat } from "openai/helpers/zod";
-import { z } from "zod";
 
-const url = process.env.PROXY_URL;
-assert.match(url ?? "", /^http:\/\/[^/]+$/, "PROXY_URL must be http://HOST:PORT");
+import { testModels } from "./ai-sdk.js";
+import { all, answerWeather, apiKey, baseURL, City, Forecast, url } from "./demo.js";
 
-const baseURL = `${url}/v1`;
-const apiKey = "unused";
 const apiVersion = "2024-10-21";
 const said = [{ role: "user", content: "Say something short." }];
-const Forecast = z.object({ city: z.string(), degrees: z.number() });
 
 // ---- OpenAI's package ----
 
@@ -95,7 +91,7 @@ test("OpenAI runs tools until it has an answer", async () => {
           name: "get_weather",
           parameters: { type: "object", properties: { city: { type: "string" } } },
           parse: JSON.parse,
-          function: ({ city }) => `Rain in ${city}.`,
+          function: answerWeather,
         },
       },
     ],
@@ -132,20 +128,19 @@ const langchain = {
 for (const [name, chat] of Object.entries(langchain)) {
   test(`${name} answers, streams and fills a schema`, async () => {
     const answer = await chat.invoke("Say something short.");
-    const pieces = [];
-    for await (const piece of await chat.stream("Say something short.")) pieces.push(piece.content);
+    const pieces = await all(await chat.stream("Say something short."));
     const forecast = await chat.withStructuredOutput(Forecast).invoke("Oslo?");
 
     assert.ok(answer.content.trim());
-    assert.ok(pieces.filter(Boolean).length > 1);
+    assert.ok(pieces.filter((piece) => piece.content).length > 1);
     assert.equal(typeof forecast.degrees, "number");
   });
 
   test(`${name} calls a tool and reads its result`, async () => {
-    const weather = langchainTool(({ city }) => `Rain in ${city}.`, {
+    const weather = langchainTool(answerWeather, {
       name: "get_weather",
       description: "Tells the weather of a city.",
-      schema: z.object({ city: z.string() }),
+      schema: City,
     });
     const able = chat.bindTools([weather]);
     const question = new HumanMessage("Use get_weather for Oslo.");
@@ -179,44 +174,7 @@ const models = {
   "@ai-sdk/azure": azure.chat("gpt-4o"),
 };
 
-for (const [name, model] of Object.entries(models)) {
-  test(`${name} generates and streams text`, async () => {
-    const { text, usage } = await generateText({ model, prompt: "Say something short.", maxRetries: 0 });
-    const pieces = [];
-    for await (const piece of streamText({ model, prompt: "Say something short.", maxRetries: 0 }).textStream) {
-      pieces.push(piece);
-    }
-
-    assert.ok(text.trim());
-    assert.ok(usage.totalTokens > 0);
-    assert.ok(pieces.length > 1);
-  });
-
-  test(`${name} fills a schema`, async () => {
-    const { object } = await generateObject({ model, schema: Forecast, prompt: "Oslo?", maxRetries: 0 });
-
-    assert.equal(typeof object.degrees, "number");
-  });
-
-  test(`${name} calls tools in steps`, async () => {
-    const { steps, text } = await generateText({
-      model,
-      prompt: "Use get_weather for Oslo.",
-      maxRetries: 0,
-      stopWhen: stepCountIs(3),
-      tools: {
-        get_weather: tool({
-          description: "Tells the weather of a city.",
-          inputSchema: z.object({ city: z.string() }),
-          execute: async ({ city }) => `Rain in ${city}.`,
-        }),
-      },
-    });
-
-    assert.match(steps[0].toolResults[0].output, /^Rain in /);
-    assert.ok(text.trim());
-  });
-}
+testModels(models, "chat completions");
 
 test("the Vercel AI SDK embeds", async () => {
   const { embeddings } = await embedMany({

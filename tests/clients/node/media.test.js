@@ -6,10 +6,8 @@ import { test } from "node:test";
 
 import OpenAI, { AzureOpenAI, toFile } from "openai";
 
-const url = process.env.PROXY_URL;
-assert.match(url ?? "", /^http:\/\/[^/]+$/, "PROXY_URL must be http://HOST:PORT");
+import { apiKey, baseURL, url } from "./demo.js";
 
-const apiKey = "unused";
 const apiVersion = "2025-04-01-preview";
 
 const small = Buffer.from(Array.from({ length: 10_000 }, (_, at) => at % 256));
@@ -28,7 +26,7 @@ function adler32(bytes) {
 const named = (file) => `${file.length} bytes (adler32 ${adler32(file).toString(16).padStart(8, "0")})`;
 
 const clients = {
-  OpenAI: new OpenAI({ baseURL: `${url}/v1`, apiKey, maxRetries: 0 }),
+  OpenAI: new OpenAI({ baseURL, apiKey, maxRetries: 0 }),
   "OpenAI below /openai/v1": new OpenAI({ baseURL: `${url}/openai/v1`, apiKey, maxRetries: 0 }),
   AzureOpenAI: new AzureOpenAI({ endpoint: url, apiKey, apiVersion, maxRetries: 0 }),
 };

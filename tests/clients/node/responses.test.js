@@ -7,24 +7,14 @@ import { test } from "node:test";
 import { createAzure } from "@ai-sdk/azure";
 import { createOpenAI } from "@ai-sdk/openai";
 import { ChatOpenAI } from "@langchain/openai";
-import { generateObject, generateText, stepCountIs, streamText, tool } from "ai";
+import { generateText, stepCountIs, streamText } from "ai";
 import OpenAI, { AzureOpenAI } from "openai";
 import { zodTextFormat } from "openai/helpers/zod";
-import { z } from "zod";
 
-const url = process.env.PROXY_URL;
-assert.match(url ?? "", /^http:\/\/[^/]+$/, "PROXY_URL must be http://HOST:PORT");
+import { testModels, tools } from "./ai-sdk.js";
+import { all, apiKey, baseURL, Forecast, url } from "./demo.js";
 
-const baseURL = `${url}/v1`;
-const apiKey = "unused";
 const apiVersion = "2025-04-01-preview";
-const Forecast = z.object({ city: z.string(), degrees: z.number() });
-
-async function all(source) {
-  const items = [];
-  for await (const item of source) items.push(item);
-  return items;
-}
 
 // ---- OpenAI's package ----
 
@@ -115,41 +105,7 @@ const models = {
   "@ai-sdk/azure": createAzure({ baseURL: `${url}/openai`, apiKey }).responses("gpt-4o"),
 };
 
-for (const [name, model] of Object.entries(models)) {
-  test(`${name} generates and streams text over responses`, async () => {
-    const { text, usage } = await generateText({ model, prompt: "Say something short.", maxRetries: 0 });
-    const pieces = await all(streamText({ model, prompt: "Say something short.", maxRetries: 0 }).textStream);
-
-    assert.ok(text.trim());
-    assert.ok(usage.totalTokens > 0);
-    assert.ok(pieces.length > 1);
-  });
-
-  test(`${name} fills a schema over responses`, async () => {
-    const { object } = await generateObject({ model, schema: Forecast, prompt: "Oslo?", maxRetries: 0 });
-
-    assert.equal(typeof object.degrees, "number");
-  });
-
-  test(`${name} calls tools in steps over responses`, async () => {
-    const { steps, text } = await generateText({
-      model,
-      prompt: "Use get_weather for Oslo.",
-      maxRetries: 0,
-      stopWhen: stepCountIs(3),
-      tools: {
-        get_weather: tool({
-          description: "Tells the weather of a city.",
-          inputSchema: z.object({ city: z.string() }),
-          execute: async ({ city }) => `Rain in ${city}.`,
-        }),
-      },
-    });
-
-    assert.match(steps[0].toolResults[0].output, /^Rain in /);
-    assert.ok(text.trim());
-  });
-}
+testModels(models, "responses");
 
 test("@ai-sdk/azure needs no setting but the address and a key", async () => {
   const model = createAzure({ baseURL: `${url}/openai`, apiKey })("gpt-4o");
@@ -171,14 +127,6 @@ function recorded() {
   };
   return { calls, model: createOpenAI({ baseURL, apiKey, fetch: recorder })("gpt-4o") };
 }
-
-const tools = {
-  get_weather: tool({
-    description: "Tells the weather of a city.",
-    inputSchema: z.object({ city: z.string() }),
-    execute: async ({ city }) => `Rain in ${city}.`,
-  }),
-};
 
 for (const generate of [generateText, streamText]) {
   test(`${generate.name} of the AI SDK finds what it only names where it was made`, async () => {
