@@ -2,7 +2,7 @@
 //!
 //! # Layers
 //!
-//! Imports go downwards only; `tests/layers.rs` holds the sources to it.
+//! Imports go downwards only; `tests/layers` holds the sources to it.
 //!
 //! ```text
 //! 5  main                        the command line: serve, check, count, demo, simulate, healthcheck

@@ -264,10 +264,7 @@ async fn bad_forms_are_refused_by_name_and_reach_nobody() {
     ] {
         let answer = post(&app, "/v1/audio/transcriptions", kind, body).await;
 
-        assert_eq!(
-            (answer.status.as_u16(), answer.code().as_str()),
-            (status, code)
-        );
+        assert_refused(&answer, status, code);
         let error = &answer.json()["error"];
         assert_eq!(error["param"].as_str().unwrap_or(""), param, "{error}");
     }

@@ -339,6 +339,13 @@ impl TestApp {
     }
 }
 
+/// Asserts that an answer is an error with this status and this stable code.
+#[track_caller]
+pub fn assert_refused(answer: &Answer, status: u16, code: &str) {
+    let found = (answer.status.as_u16(), answer.code());
+    assert_eq!(found, (status, code.to_owned()), "{}", answer.text());
+}
+
 /// Waits for a condition that must hold soon.
 pub async fn eventually(what: &str, holds: impl Fn() -> bool) {
     let start = Instant::now();

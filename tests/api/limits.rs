@@ -214,10 +214,7 @@ async fn a_request_larger_than_every_limit_is_refused_at_once() {
 
     let answer = app.chat(&request).await;
 
-    assert_eq!(
-        (answer.status.as_u16(), answer.code()),
-        (429, "request_exceeds_tpm".to_owned())
-    );
+    assert_refused(&answer, 429, "request_exceeds_tpm");
     let needed = (prompt_tokens(&request) + 1_000).to_string();
     for part in [needed.as_str(), "900", "AZURE_INSTANCE_B_MAX_TPM"] {
         assert!(

@@ -34,12 +34,7 @@ async fn deployment(app: &TestApp, name: &str) -> Value {
 
 /// Asserts that the proxy itself refused a request, for now. Returns after how many milliseconds it may come back.
 fn refused_for(answer: &Answer, reason: &str) -> u64 {
-    assert_eq!(
-        (answer.status.as_u16(), answer.code().as_str()),
-        (429, "no_capacity_available"),
-        "{}",
-        answer.text()
-    );
+    assert_refused(answer, 429, "no_capacity_available");
     assert!(answer.text().contains(reason), "{}", answer.text());
     assert_eq!(answer.header("x-proxy-attempts"), Some("0"));
     answer.header("retry-after-ms").unwrap().parse().unwrap()

@@ -158,8 +158,7 @@ async fn a_pool_of_older_versions_says_which_variable_to_change() {
     ] {
         let answer = app.post(path, &ask("hello")).await;
 
-        assert_eq!(answer.status, 404);
-        assert_eq!(answer.code(), "api_version_too_old");
+        assert_refused(&answer, 404, "api_version_too_old");
         let text = answer.text();
         for part in [
             "AZURE_INSTANCE_A_API_VERSION",
@@ -335,8 +334,7 @@ async fn the_reservation_is_the_input_and_the_output_cap() {
 
     let refused = app.post("/v1/responses", &large).await;
 
-    assert_eq!(refused.status, 429);
-    assert_eq!(refused.code(), "request_exceeds_tpm");
+    assert_refused(&refused, 429, "request_exceeds_tpm");
     app.sims[0].play([Play::Slow(azure_openai_proxy::simulator::Pace {
         first_byte: Duration::from_millis(300),
         per_chunk: Duration::ZERO,

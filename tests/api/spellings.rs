@@ -36,10 +36,7 @@ async fn a_name_that_no_deployment_can_have_never_goes_up() {
 
         let answer = app.chat(&body).await;
 
-        assert_eq!(
-            (answer.status.as_u16(), answer.code()),
-            (404, "model_not_found".to_owned())
-        );
+        assert_refused(&answer, 404, "model_not_found");
     }
     assert!(asked(&app, 0).is_empty());
     app.finish().await;

@@ -268,10 +268,7 @@ async fn an_upload_that_cannot_be_read_again_ends_as_our_own_fault() {
 
     let (answer, ()) = tokio::join!(post(&site.app, PATH, KIND, body), spoil);
 
-    assert_eq!(
-        (answer.status.as_u16(), &*answer.code()),
-        (500, "internal_error")
-    );
+    assert_refused(&answer, 500, "internal_error");
     assert_eq!(site.app.instance(1).await["error_count"], 0);
     site.finish().await;
 }

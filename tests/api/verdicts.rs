@@ -378,10 +378,7 @@ async fn a_model_without_a_deployment_is_not_found_however_often_it_is_asked_for
     for _ in 0..3 {
         let answer = app.chat(&body).await;
 
-        assert_eq!(
-            (answer.status.as_u16(), answer.code().as_str()),
-            (404, "DeploymentNotFound")
-        );
+        assert_refused(&answer, 404, "DeploymentNotFound");
         assert_eq!(answer.header("retry-after"), None);
     }
 

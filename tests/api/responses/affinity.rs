@@ -58,10 +58,7 @@ async fn a_replica_that_knows_nothing_finds_the_maker() {
         assert_eq!(known.instance(), maker);
         assert_eq!(requests(&app) - before, 1, "found once, it is remembered");
     }
-    // Asking around is no error of anybody, and costs no tokens.
-    for position in 0..3 {
-        assert_eq!(replica.instance(position).await["error_count"], 0);
-    }
+    assert_without_errors(&replica).await;
     replica.finish().await;
     app.finish().await;
 }
@@ -71,17 +68,13 @@ async fn a_response_that_nobody_knows_is_a_clear_error() {
     let app = in_turn().start().await;
 
     let read = app.get("/v1/responses/resp_unknown").await;
-    assert_eq!(
-        (read.status.as_u16(), read.code().as_str()),
-        (404, "response_not_found")
-    );
+    assert_refused(&read, 404, "response_not_found");
     assert!(
         read.text()
             .contains("None of 3 instances knows the response `resp_unknown`")
     );
     let next = app.post("/v1/responses", &continuing("resp_unknown")).await;
-    assert_eq!(next.status, 400);
-    assert_eq!(next.code(), "previous_response_not_found");
+    assert_refused(&next, 400, "previous_response_not_found");
     assert_eq!(next.json()["error"]["param"], "previous_response_id");
 
     assert_eq!(requests(&app), 6);
@@ -156,10 +149,7 @@ async fn while_an_instance_cannot_be_asked_nobody_says_that_a_response_is_gone()
     assert_eq!(replica.get(&path).await.status, 401);
     let waiting = replica.get(&path).await;
 
-    assert_eq!(
-        (waiting.status.as_u16(), waiting.code().as_str()),
-        (429, "no_capacity_available")
-    );
+    assert_refused(&waiting, 429, "no_capacity_available");
     sim(&app, &maker).always(None);
     replica.finish().await;
     app.finish().await;
@@ -174,7 +164,7 @@ async fn a_delete_that_fails_at_its_maker_goes_nowhere_else() {
 
     let answer = app.delete(&format!("/v1/responses/{id}")).await;
 
-    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (500, ""));
+    assert_refused(&answer, 500, "");
     assert_eq!(requests(&app) - before, 1);
     let again = app.delete(&format!("/v1/responses/{id}")).await;
     assert_eq!(again.json()["deleted"], true);
@@ -192,11 +182,7 @@ async fn encrypted_reasoning_goes_back_to_who_can_read_it() {
         body["stream"] = json!(is_stream);
         let answer = app.post("/v1/responses", &body).await;
         let maker = answer.instance().to_owned();
-        let text = answer.text().to_owned();
-        let last = text.trim_end().rsplit("data: ").next().unwrap();
-        let whole: Value = serde_json::from_str(last).unwrap();
-        let response = whole.get("response").unwrap_or(&whole);
-        let mut input = response["output"].as_array().unwrap().clone();
+        let mut input = response_of(&answer)["output"].as_array().unwrap().clone();
         input.push(json!({"role": "user", "content": "go on"}));
         // Clients that let nothing be kept leave out the id.
         let mut bare = input.clone();
@@ -216,10 +202,7 @@ async fn encrypted_reasoning_goes_back_to_who_can_read_it() {
     let foreign = json!({"model": "gpt-4o", "input": [
         {"id": "rs_x", "type": "reasoning", "summary": [], "encrypted_content": "elsewhere"}]});
     let answer = app.post("/v1/responses", &foreign).await;
-    assert_eq!(
-        (answer.status.as_u16(), answer.code().as_str()),
-        (400, "invalid_encrypted_content")
-    );
+    assert_refused(&answer, 400, "invalid_encrypted_content");
     assert!(answer.text().contains("None of 3 instances"));
     replica.finish().await;
     app.finish().await;
@@ -229,16 +212,11 @@ async fn encrypted_reasoning_goes_back_to_who_can_read_it() {
 async fn a_continued_response_reserves_what_it_brings_along() {
     let app = pool_of(1, V1).await;
     let (id, _) = make(&app, &ask(&"word ".repeat(2_000))).await;
-    let used = app.settled(0).await["current_tpm"].as_u64().unwrap();
+    let used = counted_at_rest(&app).await;
     assert!(used > 2_000);
-    app.sims[0].play([Play::StallBeforeHead]);
 
-    let body = continuing(&id);
-    let sending = app.post("/v1/responses", &body);
-    let watching = app.wait_for(0, "a reservation", |instance| instance["in_flight"] == 1);
-    let (_, instance) = futures_util::future::join(sending, watching).await;
+    let both = counted_while_out(&app, &continuing(&id)).await;
 
-    let both = instance["current_tpm"].as_u64().unwrap();
     assert!(
         both > 2 * used && both < 2 * used + 100,
         "{both} after {used}"
@@ -284,7 +262,7 @@ async fn a_response_in_the_background_is_charged_what_was_reserved() {
 
     assert_eq!(begun.json()["status"], "queued");
     assert_eq!(begun.json()["usage"], Value::Null);
-    let reserved = app.settled(0).await["current_tpm"].as_u64().unwrap();
+    let reserved = counted_at_rest(&app).await;
     assert!((50..70).contains(&reserved), "{reserved}");
     let id = begun.json()["id"].as_str().unwrap().to_owned();
     let done = app.get(&format!("/v1/responses/{id}")).await;
@@ -317,10 +295,7 @@ async fn odd_ids_and_methods_are_refused_here() {
     let app = pool_of(1, V1).await;
 
     let odd = app.get("/v1/responses/a%2Fb").await;
-    assert_eq!(
-        (odd.status.as_u16(), odd.code().as_str()),
-        (400, "invalid_value")
-    );
+    assert_refused(&odd, 400, "invalid_value");
     let put = app.post("/v1/responses/resp_1", &json!({})).await;
     assert_eq!(
         (put.status.as_u16(), put.header("allow")),
@@ -333,9 +308,6 @@ async fn odd_ids_and_methods_are_refused_here() {
 
     let old = spawn_app(1).await;
     let answer = old.get("/v1/responses/resp_1").await;
-    assert_eq!(
-        (answer.status.as_u16(), answer.code().as_str()),
-        (404, "api_version_too_old")
-    );
+    assert_refused(&answer, 404, "api_version_too_old");
     old.finish().await;
 }

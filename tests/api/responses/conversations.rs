@@ -105,16 +105,12 @@ async fn a_conversation_reserves_what_was_said_before() {
     let mut body = ask(&"word ".repeat(2_000));
     body["conversation"] = json!(id);
     make(&app, &body).await;
-    let used = app.settled(0).await["current_tpm"].as_u64().unwrap();
+    let used = counted_at_rest(&app).await;
     assert!(used > 2_000);
-    app.sims[0].play([Play::StallBeforeHead]);
     body["input"] = json!("and then?");
 
-    let sending = app.post("/v1/responses", &body);
-    let watching = app.wait_for(0, "a reservation", |instance| instance["in_flight"] == 1);
-    let (_, instance) = futures_util::future::join(sending, watching).await;
+    let both = counted_while_out(&app, &body).await;
 
-    let both = instance["current_tpm"].as_u64().unwrap();
     assert!(
         both > 2 * used && both < 2 * used + 100,
         "{both} after {used}"
@@ -135,10 +131,7 @@ async fn a_conversation_that_nobody_knows_is_a_clear_error() {
             json!("conversation"),
         ),
     ] {
-        assert_eq!(
-            (answer.status.as_u16(), answer.code().as_str()),
-            (404, "conversation_not_found")
-        );
+        assert_refused(&answer, 404, "conversation_not_found");
         assert_eq!(answer.json()["error"]["param"], param);
         let message = "None of 3 instances knows the conversation `conv_gone`";
         assert!(answer.text().contains(message), "{}", answer.text());
@@ -160,10 +153,7 @@ async fn a_resource_without_conversations_is_passed_over() {
 
     app.sims[1].play([missing()]);
     let nowhere = app.post("/v1/conversations", &json!({})).await;
-    assert_eq!(
-        (nowhere.status.as_u16(), nowhere.code().as_str()),
-        (404, "unsupported_endpoint")
-    );
+    assert_refused(&nowhere, 404, "unsupported_endpoint");
     assert!(
         nowhere
             .text()
@@ -178,10 +168,7 @@ async fn dated_versions_have_no_conversations_and_methods_are_told() {
     let app = pool_of(1, DATED).await;
 
     let old = app.post("/v1/conversations", &json!({})).await;
-    assert_eq!(
-        (old.status.as_u16(), old.code().as_str()),
-        (404, "api_version_too_old")
-    );
+    assert_refused(&old, 404, "api_version_too_old");
     assert!(
         old.text().contains("knows /v1/conversations"),
         "{}",

@@ -119,10 +119,7 @@ async fn what_is_kept_where_the_model_is_not_served_says_so() {
     ] {
         let answer = app.post("/v1/responses", &continuing(member, id)).await;
 
-        assert_eq!(
-            (answer.status.as_u16(), answer.code().as_str()),
-            (404, "model_not_found")
-        );
+        assert_refused(&answer, 404, "model_not_found");
         let message = format!("The {what} `{id}` is kept by a, which does not serve `gpt-4o`.");
         assert!(answer.text().contains(&message), "{}", answer.text());
     }

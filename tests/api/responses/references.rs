@@ -26,10 +26,7 @@ async fn call_of(app: &TestApp, is_stream: bool) -> (Vec<Value>, String) {
     body["include"] = json!(["reasoning.encrypted_content"]);
     body["stream"] = json!(is_stream);
     let answer = app.post("/v1/responses", &body).await;
-    let last = answer.text().trim_end().rsplit("data: ").next().unwrap();
-    let whole: Value = serde_json::from_str(last).unwrap();
-    let response = whole.get("response").unwrap_or(&whole);
-    let items = response["output"].as_array().unwrap().clone();
+    let items = response_of(&answer)["output"].as_array().unwrap().clone();
     assert_eq!(items[0]["type"], "reasoning");
     assert_eq!(items[1]["type"], "function_call");
     (items, answer.instance().to_owned())
@@ -74,9 +71,7 @@ async fn a_replica_that_knows_nothing_finds_who_keeps_an_item() {
         assert_came_from(&replica.post("/v1/responses", &body).await, &maker);
         assert_eq!(requests(&app) - before, 1, "found once, it is remembered");
     }
-    for position in 0..3 {
-        assert_eq!(replica.instance(position).await["error_count"], 0);
-    }
+    assert_without_errors(&replica).await;
     replica.finish().await;
     app.finish().await;
 }
@@ -192,10 +187,7 @@ async fn while_the_keeper_of_an_item_cools_nobody_else_is_asked() {
 
     let waiting = app.post("/v1/responses", &body).await;
 
-    assert_eq!(
-        (waiting.status.as_u16(), waiting.code().as_str()),
-        (429, "no_capacity_available")
-    );
+    assert_refused(&waiting, 429, "no_capacity_available");
     assert_eq!(waiting.json()["error"]["instances"][0]["name"], maker);
     assert_eq!(requests(&app), before);
     app.finish().await;
@@ -244,15 +236,11 @@ async fn a_request_reserves_what_the_items_that_it_names_bring_along() {
     let large = json!({"id": "resp_1", "object": "response", "output": output, "usage": usage});
     app.sims[0].play([Play::Answer(Script::new(200, large.to_string()))]);
     let (_, _) = make(&app, &ask("hello")).await;
-    let used = app.settled(0).await["current_tpm"].as_u64().unwrap();
-    app.sims[0].play([Play::StallBeforeHead]);
+    let used = counted_at_rest(&app).await;
 
     let body = next([reference(&json!("msg_1"))]);
-    let sending = app.post("/v1/responses", &body);
-    let watching = app.wait_for(0, "a reservation", |instance| instance["in_flight"] == 1);
-    let (_, instance) = futures_util::future::join(sending, watching).await;
+    let reserved = counted_while_out(&app, &body).await - used;
 
-    let reserved = instance["current_tpm"].as_u64().unwrap() - used;
     assert!((4_500..5_500).contains(&reserved), "{reserved}");
     app.finish().await;
 }

@@ -70,10 +70,8 @@ async fn a_path_that_is_no_text_is_answered_in_the_same_shape() {
         .post("/openai/deployments/%FF/embeddings", &json!({"input": "x"}))
         .await;
 
-    assert_eq!(model.status, 404);
-    assert_eq!(model.code(), "model_not_found");
-    assert_eq!(deployment.status, 404);
-    assert_eq!(deployment.code(), "model_not_found");
+    assert_refused(&model, 404, "model_not_found");
+    assert_refused(&deployment, 404, "model_not_found");
     app.finish().await;
 }
 

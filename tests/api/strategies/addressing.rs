@@ -50,10 +50,7 @@ async fn a_model_goes_only_where_it_is_listed() {
         (embedding.status.as_u16(), embedding.instance()),
         (200, "a")
     );
-    assert_eq!(
-        (unknown.status.as_u16(), unknown.code()),
-        (404, "model_not_found".to_owned())
-    );
+    assert_refused(&unknown, 404, "model_not_found");
     app.finish().await;
 }
 
