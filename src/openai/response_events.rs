@@ -8,7 +8,7 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::sse::{Event, StreamError, data, stream_error};
+use super::sse::{Event, StreamError, data, named_kind, stream_error};
 use super::usage;
 
 /// Reads one event.
@@ -16,6 +16,7 @@ pub fn read(event: &[u8]) -> Event {
     let Some(data) = data(event) else {
         return Event::Preamble;
     };
+    let data = &*data;
     if data == b"[DONE]" {
         return Event::Done;
     }
@@ -51,14 +52,13 @@ pub fn read(event: &[u8]) -> Event {
 
 /// Says whether an event tells a whole item, by which a client can refer to it before the stream has ended.
 pub fn tells_item(event: &[u8]) -> bool {
-    data(event).is_some_and(|data| kind(event, data) == b"response.output_item.done")
+    data(event).is_some_and(|data| kind(event, &data) == b"response.output_item.done")
 }
 
 /// Returns the kind of an event: its `event:` line, or the `type` that begins or ends its data.
 fn kind<'a>(event: &'a [u8], data: &'a [u8]) -> &'a [u8] {
-    let first = event.split(|byte| *byte == b'\n').next();
-    if let Some(named) = first.and_then(|line| line.strip_prefix(b"event:")) {
-        return named.trim_ascii();
+    if let Some(named) = named_kind(event) {
+        return named;
     }
     #[derive(Deserialize)]
     struct Kind<'a> {
@@ -104,7 +104,7 @@ pub fn sequence_number(event: &[u8]) -> Option<u64> {
     struct Numbered {
         sequence_number: u64,
     }
-    let numbered: Numbered = serde_json::from_slice(data(event)?).ok()?;
+    let numbered: Numbered = serde_json::from_slice(&data(event)?).ok()?;
     Some(numbered.sequence_number)
 }
 

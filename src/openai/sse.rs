@@ -13,8 +13,10 @@ use serde_json::value::RawValue;
 
 use super::usage::{self, Usage};
 
+mod lines;
 mod streamed;
 
+pub use self::lines::{data, named_kind};
 pub use self::streamed::Streamed;
 
 /// What events are scanned for. Preparing a search costs more than searching one event.
@@ -30,7 +32,7 @@ static NEEDLES: LazyLock<Needles> = LazyLock::new(|| Needles {
     usage: Finder::new("\"usage\""),
 });
 
-/// `[DONE]` has an event to itself, and parts of an answer are longer than this.
+/// `[DONE]` has an event to itself, at most with a comment before it, and parts of an answer are longer than this.
 const LONGEST_DONE: usize = 128;
 
 /// How events end that have no usage to tell yet, as Azure writes them.
@@ -97,15 +99,35 @@ impl Splitter {
 /// Returns the end of the last complete event in `bytes`, 0 if there is none; ends before `from` are not looked for.
 fn last_end(bytes: &[u8], from: usize) -> usize {
     let mut until = bytes.len();
-    while let Some(newline) = memchr::memrchr(b'\n', bytes.get(from..until).unwrap_or_default()) {
-        let at = from + newline;
-        let before = bytes.get(..at).unwrap_or_default();
-        if before.ends_with(b"\n") || before.ends_with(b"\n\r") {
+    while let Some(found) =
+        memchr::memrchr2(b'\n', b'\r', bytes.get(from..until).unwrap_or_default())
+    {
+        let at = from + found;
+        if ends_event(bytes, at) {
             return at + 1;
         }
         until = at;
     }
     0
+}
+
+/// Says whether the line end at this place follows another one.
+fn ends_event(bytes: &[u8], at: usize) -> bool {
+    let Some((before, [end, after @ ..])) = bytes.split_at_checked(at) else {
+        return false;
+    };
+    if *end == b'\n' {
+        return [&b"\n"[..], b"\n\r", b"\r\r"]
+            .iter()
+            .any(|line_end| before.ends_with(line_end));
+    }
+    match after.first() {
+        // It is half of a line end.
+        Some(b'\n') => false,
+        Some(_) => before.ends_with(b"\n") || before.ends_with(b"\r"),
+        // The other half may still come; where lines end in CR alone, it will not.
+        None => before.ends_with(b"\r"),
+    }
 }
 
 /// Iterates over the events of bytes that [`Splitter::push`] returned, each with its terminator.
@@ -121,11 +143,8 @@ pub fn events(whole: &Bytes) -> impl Iterator<Item = Bytes> {
 }
 
 fn first_end(bytes: &[u8]) -> Option<usize> {
-    memchr::memchr_iter(b'\n', bytes).find_map(|at| match bytes.get(at + 1..)? {
-        [b'\n', ..] => Some(at + 2),
-        [b'\r', b'\n', ..] => Some(at + 3),
-        _ => None,
-    })
+    let mut line_ends = memchr::memchr2_iter(b'\n', b'\r', bytes);
+    line_ends.find(|at| ends_event(bytes, *at)).map(|at| at + 1)
 }
 
 /// What one event means.
@@ -185,18 +204,18 @@ pub fn read(event: &[u8]) -> Event {
     let Some(data) = data(event) else {
         return Event::Preamble;
     };
-    if data == b"[DONE]" {
+    if *data == *b"[DONE]" {
         return Event::Done;
     }
-    let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else {
+    let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(&data) else {
         // Not ours to judge: the client gets what came.
         return Event::Content;
     };
     if let Some(error) = chunk.error {
-        return Event::Error(stream_error(error, data));
+        return Event::Error(stream_error(error, &data));
     }
     match chunk.choices {
-        Some(choices) if choices.is_empty() => match usage::from_event(data) {
+        Some(choices) if choices.is_empty() => match usage::from_event(&data) {
             Some(usage) => Event::Usage(usage),
             None => Event::Preamble,
         },
@@ -207,7 +226,8 @@ pub fn read(event: &[u8]) -> Event {
 
 /// Reads an event after the first content: the same as [`read`] at a fraction of its cost.
 pub fn skim(event: &[u8]) -> Event {
-    let is_done = event.len() <= LONGEST_DONE && NEEDLES.done.find(event).is_some();
+    let may_be_done = event.len() <= LONGEST_DONE || !event.starts_with(b"data:");
+    let is_done = may_be_done && NEEDLES.done.find(event).is_some();
     match is_done || NEEDLES.error.find(event).is_some() || tells_usage(event) {
         true => match read(event) {
             Event::Preamble => Event::Content,
@@ -222,7 +242,7 @@ pub fn usage_beside_content(event: &[u8]) -> Option<Usage> {
     if !tells_usage(event) {
         return None;
     }
-    usage::from_event(data(event)?)
+    usage::from_event(&data(event)?)
 }
 
 /// Says whether an event has a usage that is not null.
@@ -230,22 +250,14 @@ fn tells_usage(event: &[u8]) -> bool {
     if event.trim_ascii_end().ends_with(NO_USAGE_YET) {
         return false;
     }
-    let key = NEEDLES.usage.find(event);
-    key.is_some_and(|at| !is_null(event.get(at + 7..).unwrap_or_default()))
+    let mut keys = NEEDLES.usage.find_iter(event);
+    keys.any(|at| !is_null(event.get(at + 7..).unwrap_or_default()))
 }
 
 fn is_null(after_key: &[u8]) -> bool {
     let value = after_key.trim_ascii_start();
     let value = value.strip_prefix(b":").unwrap_or(value);
     value.trim_ascii_start().starts_with(b"null")
-}
-
-/// Returns the data of an event with one data line, as all inference endpoints send it.
-pub fn data(event: &[u8]) -> Option<&[u8]> {
-    let line = event
-        .split(|byte| *byte == b'\n')
-        .find_map(|line| line.strip_prefix(b"data:"))?;
-    Some(line.trim_ascii())
 }
 
 fn is_silent(choice: &Choice<'_>) -> bool {

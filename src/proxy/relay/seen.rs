@@ -125,8 +125,8 @@ impl Seen {
 
     /// Keeps an event of a response. Comments and `[DONE]` name nothing.
     fn remember(&mut self, event: &Bytes) {
-        let names = |data: &[u8]| data != b"[DONE]";
-        if self.dialect != Dialect::Responses || !sse::data(event).is_some_and(names) {
+        let names = sse::data(event).is_some_and(|data| *data != *b"[DONE]");
+        if self.dialect != Dialect::Responses || !names {
             return;
         }
         if !std::mem::replace(&mut self.has_begun, true) || response_events::tells_item(event) {
