@@ -42,29 +42,16 @@ const FORM_WITH_FILES: &str = "multipart/form-data";
 
 /// Refuses what any page on the web could have a visitor's browser send, and so spend quota though it reads nothing.
 ///
-/// Programs are not meant: they say JSON, have no `Origin`, or one of their own kind (`app://`, `chrome-extension://`).
+/// Programs are not meant: they say JSON, have no `Origin`, or one of their own kind (`app://`, `chrome-extension://`); and
+/// where forms go (`takes_form`), they send one.
 ///
 /// # Errors
 /// [`Code::OriginNotAllowed`].
 pub(super) fn refuse_unasked(
     allowed: &AllowedOrigins,
     headers: &HeaderMap,
+    takes_form: bool,
 ) -> Result<(), ApiError> {
-    refuse(allowed, headers, false)
-}
-
-/// Does the same where a form is what the endpoint takes, and programs send one.
-///
-/// # Errors
-/// [`Code::OriginNotAllowed`].
-pub(super) fn refuse_unasked_form(
-    allowed: &AllowedOrigins,
-    headers: &HeaderMap,
-) -> Result<(), ApiError> {
-    refuse(allowed, headers, true)
-}
-
-fn refuse(allowed: &AllowedOrigins, headers: &HeaderMap, takes_form: bool) -> Result<(), ApiError> {
     let (Some(origin), Some(content_type)) = (headers.get(header::ORIGIN), unasked_type(headers))
     else {
         return Ok(());
@@ -190,11 +177,11 @@ mod tests {
 
     fn is_refused(lines: &[(&str, &str)]) -> bool {
         let listed = AllowedOrigins::Listed(vec!["https://app.example.com".to_owned()]);
-        refuse_unasked(&listed, &with(lines)).is_err()
+        refuse_unasked(&listed, &with(lines), false).is_err()
     }
 
     fn is_refused_where_forms_go(lines: &[(&str, &str)]) -> bool {
-        refuse_unasked_form(&AllowedOrigins::None, &with(lines)).is_err()
+        refuse_unasked(&AllowedOrigins::None, &with(lines), true).is_err()
     }
 
     const ELSEWHERE: (&str, &str) = ("origin", "https://evil.example.com");

@@ -92,12 +92,9 @@ async fn read(
 
 /// Refuses pages of other sites where no key does.
 fn guard(endpoint: Endpoint, site: &Site, headers: &HeaderMap) -> Result<(), ApiError> {
-    if !site.client_keys.is_empty() {
-        return Ok(());
-    }
-    match endpoint.takes_form() {
-        true => cors::refuse_unasked_form(&site.allowed_origins, headers),
-        false => cors::refuse_unasked(&site.allowed_origins, headers),
+    match site.client_keys.is_empty() {
+        true => cors::refuse_unasked(&site.allowed_origins, headers, endpoint.takes_form()),
+        false => Ok(()),
     }
 }
 

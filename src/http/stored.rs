@@ -39,7 +39,7 @@ async fn read(
     let client = auth::check(&site.client_keys, request.headers())?;
     // Before other methods a browser asks, and what a page gets by these it cannot read.
     if site.client_keys.is_empty() && action.method() == Method::POST {
-        cors::refuse_unasked(&site.allowed_origins, request.headers())?;
+        cors::refuse_unasked(&site.allowed_origins, request.headers(), false)?;
     }
     let (id, item) = (id_in(request, "id")?, id_in(request, "item")?);
     let body = match action.takes_body() {
