@@ -11,7 +11,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_rt::net::{ActixStream, Ready};
@@ -26,6 +26,8 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use super::interim::Interim;
 
 /// Builds the TLS settings that all workers share, so that they share the session cache too.
 ///
@@ -127,6 +129,7 @@ pub(super) struct Wire {
     answered: bool,
     /// When the first byte was written since the last one came.
     waiting_since: Option<Instant>,
+    interim: Interim,
 }
 
 /// An idle connection that the other side has closed shows it within a round trip. One that fails later may have been
@@ -149,6 +152,7 @@ impl Wire {
             link,
             answered: false,
             waiting_since: None,
+            interim: Interim::default(),
         }
     }
 
@@ -168,12 +172,9 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl Wire {
+    /// Reads what comes, be it what it may.
+    fn poll_link(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let wants_bytes = buf.remaining() > 0;
         let polled = match &mut self.link {
@@ -199,13 +200,35 @@ impl AsyncRead for Wire {
     }
 }
 
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.interim.hand_out(buf) {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            let before = buf.filled().len();
+            ready!(self.poll_link(cx, buf))?;
+            if self.interim.admit(buf, before)? {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
 impl AsyncWrite for Wire {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.waiting_since.get_or_insert_with(Instant::now);
+        if self.waiting_since.is_none() {
+            self.waiting_since = Some(Instant::now());
+            self.interim.asked();
+        }
         let polled = match &mut self.link {
             Link::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Link::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),

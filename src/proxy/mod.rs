@@ -18,6 +18,7 @@ pub mod errand;
 mod foreign;
 mod give_up;
 pub mod headers;
+mod interim;
 mod makers;
 mod outflow;
 mod past;

@@ -208,8 +208,9 @@ pub(super) struct NoAnswer {
 
 /// The HTTP client of one worker thread.
 pub(super) struct Upstream {
-    client: Client,
-    first_byte: Duration,
+    client: RefCell<Client>,
+    connector: UpstreamConnector,
+    timeouts: Timeouts,
 }
 
 impl Upstream {
@@ -219,23 +220,21 @@ impl Upstream {
             .iter()
             .filter_map(|target| target.tls_authority.clone())
             .collect();
-        let connector = Connector::new()
-            .connector(UpstreamConnector::new(tls, tls_authorities))
-            .timeout(timeouts.connect)
-            // The limit would count requests in flight and queue the rest; admission is the windows' task.
-            .limit(0)
-            .conn_keep_alive(KEEP_ALIVE)
-            .conn_lifetime(LIFETIME);
-        let client = Client::builder()
-            .connector(connector)
-            .no_default_headers()
-            .disable_redirects()
-            .timeout(timeouts.first_byte)
-            .finish();
+        let connector = UpstreamConnector::new(tls, tls_authorities);
         Self {
-            client,
-            first_byte: timeouts.first_byte,
+            client: RefCell::new(client(connector.clone(), timeouts)),
+            connector,
+            timeouts,
         }
+    }
+
+    /// Lets go of all idle connections.
+    ///
+    /// awc has given back that of an answer whose end it cannot see, and what still comes over it would be taken for the
+    /// answer to the next request, which may be another client's.
+    fn let_go(&self) {
+        self.client
+            .replace(client(self.connector.clone(), self.timeouts));
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -255,7 +254,12 @@ impl Upstream {
                 }
             };
             match sent.await {
-                Ok(answer) => return check_length(answer).and_then(check_encoding),
+                Ok(answer) => {
+                    if !has_end(&answer) {
+                        self.let_go();
+                    }
+                    return check_length(answer).and_then(check_encoding);
+                }
                 Err(error) if !resent && stale(&error) => resent = true,
                 Err(error) => return Err(self.explain(&error, outgoing.body.len())),
             }
@@ -263,8 +267,8 @@ impl Upstream {
     }
 
     fn request(&self, target: &Target, uri: &Uri, outgoing: &Outgoing<'_>) -> awc::ClientRequest {
-        let mut request = self
-            .client
+        let client = self.client.borrow();
+        let mut request = client
             .request(outgoing.method.clone(), uri.clone())
             .insert_header((API_KEY, target.api_key.clone()))
             // The usage must be readable, and what comes is passed on byte for byte.
@@ -287,7 +291,7 @@ impl Upstream {
     }
 
     fn explain(&self, error: &SendRequestError, body_bytes: usize) -> NoAnswer {
-        let seconds = self.first_byte.as_secs_f64();
+        let seconds = self.timeouts.first_byte.as_secs_f64();
         let (kind, summary) = match error {
             SendRequestError::Timeout => (
                 Failed::AfterSending,
@@ -320,22 +324,43 @@ impl Upstream {
     }
 }
 
-/// An HTTP/1.1 answer that only ends with its connection would reach us as an empty one: awc does not read such bodies.
-fn check_length(answer: Answer) -> Result<Answer, NoAnswer> {
+fn client(connector: UpstreamConnector, timeouts: Timeouts) -> Client {
+    let connector = Connector::new()
+        .connector(connector)
+        .timeout(timeouts.connect)
+        // The limit would count requests in flight and queue the rest; admission is the windows' task.
+        .limit(0)
+        .conn_keep_alive(KEEP_ALIVE)
+        .conn_lifetime(LIFETIME);
+    Client::builder()
+        .connector(connector)
+        .no_default_headers()
+        .disable_redirects()
+        .timeout(timeouts.first_byte)
+        .finish()
+}
+
+/// Says whether awc reads an answer of HTTP/1.1 to its end: one that only ends with its connection reaches us as an empty
+/// one, and one that ends HTTP (101) as any.
+fn has_end(answer: &Answer) -> bool {
     let headers = answer.headers();
-    let has_body = !matches!(
-        answer.status(),
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-    );
-    let has_length = headers.contains_key(header::CONTENT_LENGTH)
-        || headers.contains_key(header::TRANSFER_ENCODING);
-    if has_body && !has_length && answer.status().is_success() {
-        return Err(NoAnswer {
-            kind: Failed::Broken,
-            summary: "the answer says neither its length nor that it is chunked".to_owned(),
-        });
+    match answer.status() {
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => true,
+        status if status.is_informational() => false,
+        _ => {
+            headers.contains_key(header::CONTENT_LENGTH)
+                || headers.contains_key(header::TRANSFER_ENCODING)
+        }
     }
-    Ok(answer)
+}
+
+fn check_length(answer: Answer) -> Result<Answer, NoAnswer> {
+    let status = answer.status();
+    if has_end(&answer) || !(status.is_success() || status.is_informational()) {
+        return Ok(answer);
+    }
+    let summary = "the answer says neither its length nor that it is chunked";
+    Err(NoAnswer::broken(summary))
 }
 
 /// A compressed answer, though none was asked for, can neither be read for its usage nor be ended properly.

@@ -204,6 +204,21 @@ impl Line {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
+    /// Reads the next request that comes over the same connection.
+    pub async fn next_request(&mut self) {
+        let read = timeout(SOON, read_request(&mut self.stream)).await;
+        read.expect("a request comes soon").unwrap();
+    }
+
+    /// Writes a whole JSON answer.
+    pub async fn answer(&mut self, json: &str) {
+        let length = json.len();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
+        self.write(head + json).await;
+    }
+
     /// Writes a chunk.
     pub async fn chunk(&mut self, bytes: &str) {
         self.write(chunk(bytes)).await;
@@ -220,6 +235,13 @@ impl Line {
             }
         }
         sent
+    }
+
+    /// Writes the same over and over, until the proxy closes the connection.
+    pub async fn write_until_closed(mut self, bytes: &[u8]) {
+        let writing = async { while self.stream.write_all(bytes).await.is_ok() {} };
+        let ended = timeout(SOON, writing).await;
+        ended.expect("the proxy closes the connection soon");
     }
 
     /// Waits until the proxy closes the connection.
