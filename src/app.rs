@@ -173,7 +173,8 @@ fn share(config: &Config, tls: Arc<ClientConfig>) -> Result<Shared, StartError> 
 /// Says where large uploads wait. Everything else works without that place, so that its lack is no reason not to start.
 fn store(config: &Config, shared: &Shared) -> Result<Store, StartError> {
     let folder = &config.server.temporary_folder;
-    let store = Store::new(folder.clone(), shared.metrics.uploads()?);
+    let most = config.server.max_upload_storage_bytes;
+    let store = Store::new(folder.clone(), most, shared.metrics.uploads()?);
     if let Err(error) = store.check() {
         log::warn!(
             "uploads of more than {BLOCK} bytes will be refused: no file can be written in {}, the temporary folder \

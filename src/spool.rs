@@ -5,6 +5,9 @@
 //! written: whatever ends the request or the process, nothing stays behind. [`Content`] is what came in the end; it can be
 //! read as often as instances are tried, from any place.
 //!
+//! All files together take no more than the store has room for. It is taken as bytes come, and given back when a file is
+//! gone; what is only announced takes none.
+//!
 //! Files are created, written, read and closed on the blocking pool, since a disk may make anyone wait. What the bytes
 //! mean, and what becomes of errors, is left to the callers.
 
@@ -14,6 +17,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::runtime::Handle;
@@ -32,13 +36,43 @@ const LAST_PIECE: usize = 64 * 1024;
 #[derive(Clone)]
 pub struct Store {
     folder: PathBuf,
+    room: Arc<Room>,
+}
+
+/// The room for all files of a store.
+struct Room {
+    most: u64,
+    taken: AtomicU64,
     metrics: UploadMetrics,
 }
 
+/// Why an upload cannot be stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It would take more than there is room for.
+    #[error("{needed} bytes are needed and {free} of {most} free")]
+    NoRoom {
+        /// What it needs in all, as far as that is known.
+        needed: u64,
+        /// What other uploads leave.
+        free: u64,
+        /// The room for all uploads together.
+        most: u64,
+    },
+    /// What the system says.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
 impl Store {
-    /// Uses this folder.
-    pub fn new(folder: PathBuf, metrics: UploadMetrics) -> Self {
-        Self { folder, metrics }
+    /// Uses this folder, for up to `most` bytes of all uploads together.
+    pub fn new(folder: PathBuf, most: u64, metrics: UploadMetrics) -> Self {
+        let room = Arc::new(Room {
+            most,
+            taken: AtomicU64::new(0),
+            metrics,
+        });
+        Self { folder, room }
     }
 
     /// Tries whether files can be written there. Blocks, so it is for the start.
@@ -50,12 +84,70 @@ impl Store {
     }
 
     /// Begins an upload of which this much is announced.
-    pub fn intake(&self, announced: usize) -> Intake {
-        Intake {
+    ///
+    /// # Errors
+    /// If that does not fit beside what is stored now.
+    pub fn intake(&self, announced: usize) -> Result<Intake, StoreError> {
+        if announced > BLOCK {
+            self.room.check(announced as u64)?;
+        }
+        Ok(Intake {
             held: BytesMut::with_capacity(announced.min(BLOCK + LAST_PIECE)),
             file: None,
             store: self.clone(),
+        })
+    }
+}
+
+impl Room {
+    /// Checks for room beside what is taken.
+    fn check(&self, needed: u64) -> Result<(), StoreError> {
+        let free = self.free_beside(self.taken.load(Ordering::Relaxed));
+        match needed > free {
+            true => Err(self.too_small(needed, free)),
+            false => Ok(()),
         }
+    }
+
+    fn free_beside(&self, taken: u64) -> u64 {
+        self.most.saturating_sub(taken)
+    }
+
+    fn too_small(&self, needed: u64, free: u64) -> StoreError {
+        let most = self.most;
+        StoreError::NoRoom { needed, free, most }
+    }
+}
+
+/// What one file takes of the room, until it is gone.
+struct Share {
+    room: Arc<Room>,
+    bytes: AtomicU64,
+}
+
+impl Share {
+    fn grow(&self, bytes: u64) -> Result<(), StoreError> {
+        let room = &self.room;
+        let with = |taken: u64| taken.checked_add(bytes).filter(|all| *all <= room.most);
+        let took = room
+            .taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, with);
+        if let Err(taken) = took {
+            let own = self.bytes.load(Ordering::Relaxed);
+            let free = room.free_beside(taken.saturating_sub(own));
+            return Err(room.too_small(own + bytes, free));
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        room.metrics.stored(bytes);
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let bytes = *self.bytes.get_mut();
+        self.room.taken.fetch_sub(bytes, Ordering::Relaxed);
+        self.room.metrics.freed(bytes);
     }
 }
 
@@ -86,21 +178,22 @@ impl Intake {
     /// Moves the first `count` bytes of what is held into the file; there are as many.
     ///
     /// # Errors
-    /// If the folder is missing, not writable or full.
-    pub async fn spill(&mut self, count: usize) -> io::Result<()> {
+    /// If the folder is missing, not writable or full, or the store has no room.
+    pub async fn spill(&mut self, count: usize) -> Result<(), StoreError> {
         let mut spool = match self.file.take() {
             Some(spool) => spool,
-            None => Spool::create(self.store.clone()).await?,
+            None => Spool::create(&self.store).await?,
         };
+        spool.kept.share.grow(count as u64)?;
         let block = std::mem::take(&mut self.held);
-        let file = spool.file.clone();
+        let kept = spool.kept.clone();
         let mut block = blocking(move || {
-            file.as_ref()
-                .write_all(block.get(..count).unwrap_or(&block))?;
+            let mut file = &kept.file;
+            file.write_all(block.get(..count).unwrap_or(&block))?;
             Ok(block)
         })
         .await?;
-        spool.grew_by(count);
+        spool.bytes += count;
         block.advance(count);
         block.reserve((BLOCK + LAST_PIECE).saturating_sub(block.len()));
         self.held = block;
@@ -112,7 +205,7 @@ impl Intake {
     ///
     /// # Errors
     /// As [`Intake::spill`].
-    pub async fn finish(mut self) -> io::Result<Content> {
+    pub async fn finish(mut self) -> Result<Content, StoreError> {
         if self.file.is_some() {
             self.spill(self.held.len()).await?;
         }
@@ -149,35 +242,38 @@ impl Content {
 
 /// A file without a name, and how much is in it.
 pub struct Spool {
-    file: Arc<File>,
+    kept: Arc<Kept>,
     bytes: usize,
-    metrics: UploadMetrics,
+}
+
+/// A file and the room that it takes, which is free only once the file is closed: so they are dropped in this order.
+struct Kept {
+    file: File,
+    share: Share,
 }
 
 impl Spool {
-    async fn create(store: Store) -> io::Result<Self> {
-        let folder = store.folder;
+    async fn create(store: &Store) -> io::Result<Self> {
+        let folder = store.folder.clone();
         let file = blocking(move || tempfile::tempfile_in(folder)).await?;
+        let share = Share {
+            room: store.room.clone(),
+            bytes: AtomicU64::new(0),
+        };
         Ok(Self {
-            file: Arc::new(file),
+            kept: Arc::new(Kept { file, share }),
             bytes: 0,
-            metrics: store.metrics,
         })
-    }
-
-    fn grew_by(&mut self, bytes: usize) {
-        self.bytes += bytes;
-        self.metrics.stored(bytes);
     }
 
     /// Begins to read a range, which must lie inside, into a buffer, whatever is in that.
     pub fn read(&self, range: Range<usize>, buffer: BytesMut) -> JoinHandle<io::Result<Bytes>> {
-        let file = self.file.clone();
+        let kept = self.kept.clone();
         let mut piece = buffer;
         // Done where it will be dropped: allocators keep what one thread takes and another gives back.
         piece.resize(range.len(), 0);
         spawn_blocking(move || {
-            file.read_exact_at(&mut piece, range.start as u64)?;
+            kept.file.read_exact_at(&mut piece, range.start as u64)?;
             Ok(piece.freeze())
         })
     }
@@ -185,11 +281,10 @@ impl Spool {
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        self.metrics.freed(self.bytes);
         // Who lets go of it last closes it and gives the space back, which for a large file takes a while.
-        let file = self.file.clone();
+        let kept = self.kept.clone();
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn_blocking(move || drop(file));
+            runtime.spawn_blocking(move || drop(kept));
         }
     }
 }

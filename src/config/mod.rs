@@ -83,6 +83,8 @@ pub struct Server {
     pub workers: usize,
     /// `MAX_BODY_BYTES`, default 64 MiB: the largest request body.
     pub max_body_bytes: usize,
+    /// `MAX_UPLOAD_STORAGE_BYTES`, default 4 GiB: room for all uploads together that are too large to be held in memory.
+    pub max_upload_storage_bytes: u64,
     /// `CLIENT_BODY_TIMEOUT_SECS`, default 30: longest silence in the middle of a request body.
     pub body_timeout: Duration,
     /// `TMPDIR`, default `/tmp`: where uploads wait that are too large to be held in memory.

@@ -64,6 +64,7 @@ fixed_variables!(
     proxy_api_keys,
     cors_allow_origins,
     max_body_bytes,
+    max_upload_storage_bytes,
     client_body_timeout_secs,
     tmpdir,
     shutdown_timeout_secs,

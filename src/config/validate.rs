@@ -39,6 +39,9 @@ const MOST_TOKENS: u64 = 1_000_000_000_000;
 /// Bodies are held in memory, so a gigabyte is already generous.
 const MOST_BODY_BYTES: u64 = 1 << 30;
 
+/// More than the disk of any machine this runs on.
+const MOST_STORAGE_BYTES: u64 = 1 << 50;
+
 /// More requests than any machine this runs on holds connections.
 const MOST_WAITING: u64 = 100_000;
 
@@ -111,6 +114,10 @@ fn server(fixed: &Fixed, findings: &mut Findings) -> Server {
     let workers = workers.whole(1..=MOST_WORKERS, processors, findings);
     let client_keys = client_keys::parse(fixed.proxy_api_keys.as_deref(), findings);
     let max_body = Setting::new("MAX_BODY_BYTES", fixed.max_body_bytes.as_deref());
+    let max_storage = Setting::new(
+        "MAX_UPLOAD_STORAGE_BYTES",
+        fixed.max_upload_storage_bytes.as_deref(),
+    );
     let body_timeout = Setting::new(
         "CLIENT_BODY_TIMEOUT_SECS",
         fixed.client_body_timeout_secs.as_deref(),
@@ -127,6 +134,8 @@ fn server(fixed: &Fixed, findings: &mut Findings) -> Server {
         port,
         workers,
         max_body_bytes: max_body.whole(1024..=MOST_BODY_BYTES, 64 << 20, findings),
+        // Zero keeps every upload in memory, and refuses those that are too large for that.
+        max_upload_storage_bytes: max_storage.whole(0..=MOST_STORAGE_BYTES, 4 << 30, findings),
         body_timeout: body_timeout.seconds(0.1..=3600.0, 30.0, findings),
         temporary_folder: temporary.value().unwrap_or("/tmp").into(),
         // Zero ends open answers at once.

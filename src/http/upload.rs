@@ -6,13 +6,11 @@
 //! tokens are reserved for as long as a request is out, and a client that sends slowly would hold them, and its
 //! connection to Azure, for as long as it takes. So no instance is asked before the upload is here.
 
-use std::io;
-
 use super::body::Incoming;
 use super::inference::rejected;
 use crate::error::{ApiError, Code};
 use crate::openai::multipart::{self, Form, Scanner};
-use crate::spool::{BLOCK, Content, Store};
+use crate::spool::{BLOCK, Content, Store, StoreError};
 
 /// Reads a form whose content-type is `kind`.
 pub(super) async fn read(
@@ -22,7 +20,8 @@ pub(super) async fn read(
 ) -> Result<(Form, Content), ApiError> {
     let boundary = multipart::boundary(kind).map_err(rejected)?;
     let mut scanner = Scanner::new(boundary);
-    let mut intake = store.intake(incoming.announced());
+    let intake = store.intake(incoming.announced());
+    let mut intake = intake.map_err(|error| cannot_store(&error))?;
     while let Some(chunk) = incoming.next().await? {
         intake.take(&chunk);
         if intake.is_full() {
@@ -40,12 +39,30 @@ pub(super) async fn read(
 }
 
 /// The log has all that the system says, the client what kind of trouble it is: paths are none of its business.
-fn cannot_store(error: &io::Error) -> ApiError {
-    log::error!(error:%; "an upload cannot be written to the temporary folder, which TMPDIR names");
-    let message = format!(
-        "The proxy cannot store the upload: an upload of more than {BLOCK} bytes needs room in the temporary folder, \
-         which TMPDIR names, and the system says: {}.",
-        error.kind()
-    );
-    ApiError::new(Code::InsufficientStorage, message)
+fn cannot_store(error: &StoreError) -> ApiError {
+    let (why, is_final) = match error {
+        StoreError::NoRoom { needed, free, most } => {
+            log::warn!(needed, free, most; "an upload is refused: MAX_UPLOAD_STORAGE_BYTES leaves no room for it");
+            let why = format!(
+                "of the {most} bytes that MAX_UPLOAD_STORAGE_BYTES sets for all uploads together {free} are free, and \
+                 {needed} are needed"
+            );
+            (why, needed > most)
+        }
+        StoreError::System(error) => {
+            log::error!(error:%; "an upload cannot be written to the temporary folder, which TMPDIR names");
+            let kind = error.kind();
+            (
+                format!("in the temporary folder, which TMPDIR names, the system says: {kind}"),
+                false,
+            )
+        }
+    };
+    let message =
+        format!("The proxy cannot store the upload, which is larger than {BLOCK} bytes: {why}.");
+    let error = ApiError::new(Code::InsufficientStorage, message);
+    match is_final {
+        true => error.with_no_retry(),
+        false => error,
+    }
 }

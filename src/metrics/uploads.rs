@@ -26,13 +26,13 @@ impl Metrics {
 }
 
 impl UploadMetrics {
-    /// Notes bytes that were written to a file.
-    pub fn stored(&self, bytes: usize) {
+    /// Notes bytes that are about to be written to a file.
+    pub fn stored(&self, bytes: u64) {
         self.stored.add(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Notes the end of a file with this many bytes.
-    pub fn freed(&self, bytes: usize) {
+    pub fn freed(&self, bytes: u64) {
         self.stored.sub(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }

@@ -3,13 +3,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use azure_openai_proxy::simulator::{Play, Simulator};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::forms::{KIND, field, file, form, pool_of_two, post};
 use crate::helpers::*;
-use crate::raw::RawClient;
+use crate::raw::{ByHand, RawClient};
 
 const PATH: &str = "/v1/audio/transcriptions";
 
@@ -43,6 +45,15 @@ impl Site {
             fs::read_link(link).is_ok_and(|target| target.starts_with(self.folder.path()))
         };
         open.filter(is_ours).collect()
+    }
+
+    /// Waits until this much lies in files.
+    async fn stores(&self, at_least: f64) {
+        let start = Instant::now();
+        while self.app.metric(IN_FILES).await < at_least {
+            assert!(start.elapsed() < SOON, "{at_least} bytes were not stored");
+            actix_rt::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Waits until nothing is left of any upload.
@@ -195,22 +206,26 @@ async fn a_client_that_falls_silent_is_told_so() {
 }
 
 #[actix_web::test]
-async fn what_follows_the_announced_length_is_no_part_of_the_upload() {
+async fn what_follows_the_announced_length_is_the_next_request_and_no_part_of_the_upload() {
     let site = Site::start(&[]).await;
     let body = form(&[field("model", "whisper-1"), file("file", &sound(600_000))]);
     let mut client = RawClient::connect(&site.app).await;
     let length = format!("content-length: {}", body.len());
+    let next = b"GET /v1/models/whisper-2 HTTP/1.1\r\nhost: proxy\r\nconnection: close\r\n\r\n";
 
-    client.send(head(&length).as_bytes()).await;
-    client.send(&body).await;
-    client.send(b"--a-boundary--\r\n\r\n").await;
-
-    // It is no request either, so the server may close before it has answered the upload.
+    client
+        .send(&[head(&length).as_bytes(), &body, next].concat())
+        .await;
     client.read_to_end().await;
-    assert!(client.text().matches("HTTP/1.1 200").count() <= 1);
-    for seen in site.app.sims[0].requests() {
-        assert!(seen.body == body, "other bytes");
-    }
+
+    let text = client.text();
+    let statuses: Vec<&str> = text.matches("HTTP/1.1 ").collect();
+    assert_eq!(statuses.len(), 2, "{text}");
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    assert!(text.contains("The model `whisper-2` is not"), "{text}");
+    let seen = site.app.sims[0].requests();
+    assert_eq!(seen.len(), 1);
+    assert!(seen[0].body == body, "other bytes");
     site.finish().await;
 }
 
@@ -257,18 +272,22 @@ async fn a_client_that_leaves_while_its_upload_is_served_leaves_nothing() {
 
 #[actix_web::test]
 async fn an_upload_that_cannot_be_read_again_ends_as_our_own_fault() {
-    // Long enough that the file is always spoilt before the next instance is asked.
-    let site = Site::start(&[("UPSTREAM_FIRST_BYTE_TIMEOUT_SECS", "4")]).await;
-    site.app.sims[0].play([Play::StallBeforeHead]);
+    let upstream = ByHand::bind().await;
+    let base = format!("http://{}", upstream.authority());
+    let site = Site::start(&[("AZURE_INSTANCE_A_API_BASE", &base)]).await;
     let body = form(&[file("file", &sound(2_000_000)), field("model", "whisper-1")]);
     let spoil = async {
-        eventually("the request", || site.app.sims[0].requests().len() == 1).await;
+        let mut line = upstream.request().await;
         truncate(&site.open_files()[0]);
+        line.write("HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n")
+            .await;
+        line
     };
 
-    let (answer, ()) = tokio::join!(post(&site.app, PATH, KIND, body), spoil);
+    let (answer, _line) = tokio::join!(post(&site.app, PATH, KIND, body), spoil);
 
     assert_refused(&answer, 500, "internal_error");
+    assert_eq!(site.app.instance(0).await["error_count"], 1);
     assert_eq!(site.app.instance(1).await["error_count"], 0);
     site.finish().await;
 }

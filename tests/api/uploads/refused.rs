@@ -114,3 +114,74 @@ async fn without_a_folder_only_large_uploads_are_refused() {
     app.finish().await;
     site.finish().await;
 }
+
+/// A form with a sound of this many bytes.
+fn of(bytes: usize) -> Bytes {
+    form(&[file("file", &sound(bytes)), field("model", "whisper-1")])
+}
+
+const ROOM: &str = "MAX_UPLOAD_STORAGE_BYTES";
+
+#[actix_web::test]
+async fn an_upload_that_others_leave_no_room_for_is_refused_until_they_are_served() {
+    let site = Site::start(&[(ROOM, "1500000")]).await;
+    let body = of(1_200_000);
+    let mut first = RawClient::connect(&site.app).await;
+    let length = format!("content-length: {}", body.len());
+    first.send(head(&length).as_bytes()).await;
+    first.send(&body[..1_000_000]).await;
+    site.stores(700_000.0).await;
+
+    for refused in [
+        post(&site.app, PATH, KIND, body.clone()).await,
+        send_chunked(&site.app, &body).await,
+    ] {
+        assert_refused(&refused, 507, "insufficient_storage");
+        assert!(refused.text().contains(ROOM), "{}", refused.text());
+        // There may be room in a moment.
+        assert_eq!(refused.header("x-should-retry"), None);
+    }
+    let small = post(&site.app, PATH, KIND, of(200_000)).await;
+    let chat = site.app.chat(&chat("hello", 5)).await;
+    assert_eq!((small.status.as_u16(), chat.status.as_u16()), (200, 200));
+
+    first.send(&body[1_000_000..]).await;
+    first.read_until("I hear").await;
+    site.is_clean().await;
+    let again = post(&site.app, PATH, KIND, body).await;
+    assert_eq!(again.status, 200, "{}", again.text());
+    site.finish().await;
+}
+
+#[actix_web::test]
+async fn an_upload_larger_than_all_the_room_is_refused_for_good() {
+    let site = Site::start(&[(ROOM, "1500000")]).await;
+    let body = of(1_600_000);
+    let mut client = RawClient::connect(&site.app).await;
+
+    // Before any of it has come, where its length is told.
+    let length = format!("content-length: {}", body.len());
+    client.send(head(&length).as_bytes()).await;
+    client.read_until(ROOM).await;
+    let chunked = send_chunked(&site.app, &body).await;
+
+    assert!(client.text().starts_with("HTTP/1.1 507"));
+    assert!(client.text().contains("x-should-retry: false"));
+    assert_eq!(chunked.status, 507);
+    assert_eq!(chunked.header("x-should-retry"), Some("false"));
+    let exact = 1_500_000 - (body.len() - 1_600_000);
+    let fitting = post(&site.app, PATH, KIND, of(exact)).await;
+    assert_eq!(fitting.status, 200, "{}", fitting.text());
+    site.finish().await;
+}
+
+#[actix_web::test]
+async fn without_any_room_uploads_that_fit_into_memory_are_served() {
+    let site = Site::start(&[(ROOM, "0")]).await;
+
+    let small = post(&site.app, PATH, KIND, of(200_000)).await;
+    let large = post(&site.app, PATH, KIND, of(300_000)).await;
+
+    assert_eq!((small.status.as_u16(), large.status.as_u16()), (200, 507));
+    site.finish().await;
+}
