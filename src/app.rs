@@ -83,6 +83,7 @@ impl App {
         let site = web::Data::new(site(&config, store));
         let server_settings = &config.server;
         let address = SocketAddr::new(server_settings.host, server_settings.port);
+        let longest_stall = server_settings.stall_timeout;
         let server = HttpServer::new(move || {
             let proxy = Proxy::new(shared.clone()).map(web::Data::new);
             let app = WebApp::new().app_data(site.clone());
@@ -96,6 +97,7 @@ impl App {
         .keep_alive(CLIENT_KEEP_ALIVE)
         // A client that closes its side has left; without this its paid request would run on unnoticed.
         .h1_allow_half_closed(false)
+        .on_connect(move |connection, _| http::bound_stalls(connection, longest_stall))
         .tcp_nodelay(true)
         .shutdown_timeout(server_settings.shutdown.as_secs())
         .bind(address)

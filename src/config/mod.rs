@@ -87,6 +87,8 @@ pub struct Server {
     pub max_upload_storage_bytes: u64,
     /// `CLIENT_BODY_TIMEOUT_SECS`, default 30: longest silence in the middle of a request body.
     pub body_timeout: Duration,
+    /// `CLIENT_STALL_TIMEOUT_SECS`, default 300: how long a client may take nothing of an answer that waits for it.
+    pub stall_timeout: Duration,
     /// `TMPDIR`, default `/tmp`: where uploads wait that are too large to be held in memory.
     pub temporary_folder: PathBuf,
     /// `SHUTDOWN_TIMEOUT_SECS`, default 30: how long open answers may go on after SIGTERM.

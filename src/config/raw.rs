@@ -66,6 +66,7 @@ fixed_variables!(
     max_body_bytes,
     max_upload_storage_bytes,
     client_body_timeout_secs,
+    client_stall_timeout_secs,
     tmpdir,
     shutdown_timeout_secs,
     upstream_connect_timeout_secs,

@@ -122,6 +122,10 @@ fn server(fixed: &Fixed, findings: &mut Findings) -> Server {
         "CLIENT_BODY_TIMEOUT_SECS",
         fixed.client_body_timeout_secs.as_deref(),
     );
+    let stall_timeout = Setting::new(
+        "CLIENT_STALL_TIMEOUT_SECS",
+        fixed.client_stall_timeout_secs.as_deref(),
+    );
     let temporary = Setting::new("TMPDIR", fixed.tmpdir.as_deref());
     let shutdown = Setting::new(
         "SHUTDOWN_TIMEOUT_SECS",
@@ -137,6 +141,7 @@ fn server(fixed: &Fixed, findings: &mut Findings) -> Server {
         // Zero keeps every upload in memory, and refuses those that are too large for that.
         max_upload_storage_bytes: max_storage.whole(0..=MOST_STORAGE_BYTES, 4 << 30, findings),
         body_timeout: body_timeout.seconds(0.1..=3600.0, 30.0, findings),
+        stall_timeout: stall_timeout.seconds(0.1..=86_400.0, 300.0, findings),
         temporary_folder: temporary.value().unwrap_or("/tmp").into(),
         // Zero ends open answers at once.
         shutdown: shutdown.seconds(0.0..=3600.0, 30.0, findings),

@@ -9,6 +9,7 @@ mod inference;
 mod metrics;
 mod models;
 mod paths;
+mod stalled;
 mod status;
 mod stored;
 mod upload;
@@ -21,6 +22,8 @@ use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest, HttpResponse, Resource, ResponseError, Route, guard, web};
+
+pub use self::stalled::bound_stalls;
 
 use self::inference::Form;
 use crate::config::{AllowedOrigins, ClientKey};

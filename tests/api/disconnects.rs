@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use azure_openai_proxy::simulator::{Answer, Pace, Play};
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::helpers::*;
@@ -185,5 +186,31 @@ async fn an_upstream_waits_for_a_client_that_does_not_read() {
     let (stream, _) = client.dechunked();
     let events = stream.len() / delta(&"x".repeat(60_000)).len();
     assert_eq!(events, sent.div_ceil(piece.len()));
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_client_that_takes_nothing_for_too_long_is_cut_off_and_its_instance_let_go() {
+    let upstream = ByHand::bind().await;
+    let app = upstream
+        .pool(&[])
+        .var("CLIENT_STALL_TIMEOUT_SECS", "0.5")
+        .start()
+        .await;
+    let mut client = RawClient::chat(&app, &chat_stream("hello", 50_000)).await;
+    let mut line = upstream.request().await;
+    let piece = chunk(&delta(&"x".repeat(60_000)));
+
+    line.write(STREAM_HEAD).await;
+    line.write_until_closed(piece.as_bytes()).await;
+
+    let settled = app.settled(0).await;
+    assert_eq!(
+        (&settled["status"], &settled["error_count"]),
+        (&json!("healthy"), &json!(0))
+    );
+    app.wait_for_metric(LEFT, 1.0).await;
+    client.read_to_end().await;
+    assert!(!client.text().contains("[DONE]"));
     app.finish().await;
 }
