@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Every test of the project: cargo's own, then real OpenAI clients of Python and Node against a running `demo`.
 #
-# Needs Rust; what else is missing (a C compiler, Python 3.11 or newer, redis-server) apt installs if it may. Where there is no
-# Node that the newest clients run on, pip brings one. What pip and npm install lives in the target folder and is reused until it
-# is pinned otherwise. Every step runs even after one has failed; the summary counts tests as their own runners reported
-# them, and the exit status is 0 only if every step succeeded.
+# Needs Rust; what else is missing (a C compiler, Python 3.11 or newer, redis-server) apt installs if it may. Where there
+# is no Node that the newest clients run on, pip brings one. What pip and npm install lives in the target folder and is
+# reused until it is pinned otherwise. Every step runs even after one has failed; the summary counts tests as their own
+# runners reported them, and the exit status is 0 only if every step succeeded. Interrupted, it ends at once, and what it
+# has started with it.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
@@ -20,6 +21,7 @@ failed=0
 skipped=0
 failed_steps=()
 demo_pid=""
+group=""
 python=""
 scratch=$(mktemp -d) || exit 1
 
@@ -30,37 +32,65 @@ fail_step() {
     failed_steps+=("$1")
 }
 
-# Ends one process of ours: SIGTERM, then SIGKILL. Says so by its status when SIGKILL was needed.
+# Runs a command and returns its status. It has a process group of its own, and bash waits for it in a way that a
+# signal ends at once: so an interruption need not wait for the command, and ends all that it has started.
+run() {
+    local status=0
+    set -m
+    "$@" &
+    set +m
+    group=$!
+    wait "$group" || status=$?
+    group=""
+    return "$status"
+}
+
+# Ends a process of ours, or a whole group if the number is negative: SIGTERM, then SIGKILL. Says so by its status when
+# SIGKILL was needed.
 stop() {
     local pid=$1 tenths=0
-    kill -TERM "$pid" 2>/dev/null || true
-    while kill -0 "$pid" 2>/dev/null; do
+    kill -TERM -- "$pid" 2>/dev/null
+    # Tests may have left a server frozen.
+    kill -CONT -- "$pid" 2>/dev/null
+    while kill -0 -- "$pid" 2>/dev/null; do
         if ((tenths >= STOP_SECONDS * 10)); then
-            kill -KILL "$pid" 2>/dev/null || true
-            wait "$pid" 2>/dev/null
+            kill -KILL -- "$pid" 2>/dev/null
+            wait "${pid#-}" 2>/dev/null
             return 1
         fi
         sleep 0.1
         tenths=$((tenths + 1))
     done
-    wait "$pid" 2>/dev/null
+    wait "${pid#-}" 2>/dev/null
     return 0
 }
 
 cleanup() {
+    trap '' INT TERM HUP
+    [[ -n $group ]] && stop "-$group"
     [[ -n $demo_pid ]] && stop "$demo_pid"
     rm -rf "$scratch"
 }
+
+interrupted() {
+    printf '\ninterrupted\n' >&2
+    exit "$1"
+}
+
 trap cleanup EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+trap 'interrupted 129' HUP
+trap 'interrupted 130' INT
+trap 'interrupted 143' TERM
 
 # ---- what the machine lacks ------------------------------------------------------------------------------------------
 
-apt_install() {
+apt_update_and_install() {
     # Run level 1 keeps the packages from starting services of their own.
-    if ! { apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y --no-install-recommends "$@"; } >"$scratch/apt.log" 2>&1 </dev/null; then
+    apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
+}
+
+apt_install() {
+    if ! run apt_update_and_install "$@" >"$scratch/apt.log" 2>&1 </dev/null; then
         tail -n 20 "$scratch/apt.log"
         return 1
     fi
@@ -107,7 +137,7 @@ run_cargo() {
     local name=$1 log="$scratch/cargo.log" status=0
     shift
     step "$name"
-    cargo test --locked --no-fail-fast "$@" >"$log" 2>&1 </dev/null || status=$?
+    run cargo test --locked --no-fail-fast "$@" >"$log" 2>&1 </dev/null || status=$?
     ((status == 0)) || grep -vE '^test .* \.\.\. (ok|ignored)|^ *(Compiling|Running|Doc-tests) ' "$log" | tail -n 200
     count_cargo "$log" || status=1
     ((status == 0)) || fail_step "$name"
@@ -139,6 +169,12 @@ find_python() {
     return 1
 }
 
+# fill_venv <folder> <requirements>
+fill_venv() {
+    "$python" -m venv "$1" && "$1/bin/python" -m pip install --disable-pip-version-check --requirement "$2" &&
+        "$1/bin/python" -m pip check
+}
+
 # make_venv <name> <requirements>: makes or reuses $clients_dir/<name>.
 make_venv() {
     local dir="$clients_dir/$1" requirements=$2 wanted
@@ -148,8 +184,7 @@ make_venv() {
         return 0
     fi
     rm -rf "$dir"
-    if ! { "$python" -m venv "$dir" && "$dir/bin/python" -m pip install --disable-pip-version-check \
-        --requirement "$requirements" && "$dir/bin/python" -m pip check; } >"$scratch/pip.log" 2>&1 </dev/null; then
+    if ! run fill_venv "$dir" "$requirements" >"$scratch/pip.log" 2>&1 </dev/null; then
         tail -n 30 "$scratch/pip.log"
         return 1
     fi
@@ -176,6 +211,8 @@ find_node() {
     npm=("$node" "$root/lib/node_modules/npm/bin/npm-cli.js")
 }
 
+fill_packages() { cd "$1" && "${npm[@]}" ci --ignore-scripts; }
+
 # make_packages <folder>: makes or reuses $clients_dir/<folder>: the packages pinned there, beside them the tests, which
 # look for them there.
 make_packages() {
@@ -185,7 +222,7 @@ make_packages() {
         rm -rf "$dir"
         mkdir -p "$dir"
         cp "$from/package.json" "$from/package-lock.json" tests/clients/node/.npmrc "$dir"
-        if ! (cd "$dir" && "${npm[@]}" ci --ignore-scripts) >"$scratch/npm.log" 2>&1 </dev/null; then
+        if ! run fill_packages "$dir" >"$scratch/npm.log" 2>&1 </dev/null; then
             tail -n 30 "$scratch/npm.log"
             return 1
         fi
@@ -206,13 +243,19 @@ count_node() {
     ((p + f > 0))
 }
 
+# test_node <folder of packages> <test files>
+test_node() {
+    cd "$clients_dir/$1" || return
+    shift
+    exec "${clean[@]}" PROXY_URL="$url" timeout "$CLIENT_SECONDS" "$node" --test --test-reporter=tap "$@"
+}
+
 # run_node <name of the step> <folder of packages> <test files>
 run_node() {
     local name=$1 folder=$2 log="$scratch/node.log" status=0
     shift 2
     step "$name"
-    (cd "$clients_dir/$folder" && "${clean[@]}" PROXY_URL="$url" timeout "$CLIENT_SECONDS" \
-        "$node" --test --test-reporter=tap "$@") >"$log" 2>&1 </dev/null || status=$?
+    run test_node "$folder" "$@" >"$log" 2>&1 </dev/null || status=$?
     ((status == 0)) || tail -n 200 "$log"
     ((status != 124)) || printf 'not done after %d s\n' "$CLIENT_SECONDS"
     count_node "$log" || status=1
@@ -273,7 +316,7 @@ run_client() {
     shift 2
     step "$name"
     rm -f "$report"
-    "${clean[@]}" PROXY_URL="$url" PROXY_BINARY="$binary" timeout "$CLIENT_SECONDS" \
+    run "${clean[@]}" PROXY_URL="$url" PROXY_BINARY="$binary" timeout "$CLIENT_SECONDS" \
         "$clients_dir/$venv/bin/python" -m pytest \
         -q -p no:cacheprovider --junitxml="$report" "$@" >"$log" 2>&1 </dev/null || status=$?
     ((status == 0)) || tail -n 200 "$log"
@@ -285,7 +328,7 @@ run_client() {
 client_tests() {
     local binary failures_before=${#failed_steps[@]}
     step "Build of the binary"
-    if ! cargo build --locked --quiet --bin azure-openai-proxy </dev/null; then
+    if ! run cargo build --locked --quiet --bin azure-openai-proxy </dev/null; then
         fail_step "Build of the binary"
         return
     fi
