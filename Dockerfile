@@ -4,7 +4,7 @@
 # dependencies between builds, so that a change in src compiles only the crate itself. A layer with a stub crate would
 # need a stub for every target that Cargo.toml names, and break when one is added.
 
-FROM rust:1-slim-bookworm AS builder
+FROM rust:1.95-slim-bookworm AS builder
 WORKDIR /build
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

@@ -93,6 +93,15 @@ fn below<'a>(lines: &[&'a str], key: &str) -> Vec<&'a str> {
     lines.take_while(inside).copied().collect()
 }
 
+/// Returns what compose makes of `${NAME:-default}` if the variable is not set, and of anything else.
+fn default_of(value: &str) -> String {
+    let inner = value
+        .strip_prefix("${")
+        .and_then(|rest| rest.strip_suffix('}'));
+    let default = inner.and_then(|inner| inner.split_once(":-"));
+    default.map_or(value, |(_, default)| default).to_owned()
+}
+
 /// Returns the words of a JSON array somewhere in a line.
 fn words(line: &str) -> Vec<String> {
     let array = line.split_once('[').map(|(_, rest)| format!("[{rest}"));
@@ -205,7 +214,7 @@ fn compose_sets_no_variable_that_the_program_refuses() {
         if let Some((name, value)) = line.trim().split_once(": ")
             && is_name(name)
         {
-            vars.push((name.to_owned(), value.trim_matches('"').to_owned()));
+            vars.push((name.to_owned(), default_of(value.trim_matches('"'))));
         }
     }
 
