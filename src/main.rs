@@ -1,4 +1,7 @@
 //! The command line: `serve` (the default), `check`, `count`, `demo`, `simulate`, `healthcheck`.
+//!
+//! Only parses the arguments and hands over to `commands`, which say by their exit status what came of it: 0 is done, 1
+//! failed, 2 must be changed before it can work.
 
 mod commands;
 
@@ -9,9 +12,13 @@ use clap::{Parser, Subcommand};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Where a user finds what to set.
+const VARIABLES: &str = "Configured by environment variables, or by a file `.env` in the working directory: \
+                         .env.example lists them all, README.md says more.";
+
 /// One OpenAI-compatible endpoint in front of many Azure OpenAI resources.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version, about, after_help = VARIABLES)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

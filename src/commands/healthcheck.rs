@@ -1,6 +1,6 @@
 //! `healthcheck`: asks a running proxy for `/health`, so that an image needs no curl.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -35,9 +35,17 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(error) => {
-            complain(format!("{address} does not answer: {error}"));
+            complain(format!("{address} does not answer{}", why(&error)));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Says what went wrong; the system's words for a timeout are others at each step, and tell nobody that it was one.
+fn why(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => format!(" within {} s", PATIENCE.as_secs()),
+        _ => format!(": {error}"),
     }
 }
 
@@ -75,6 +83,17 @@ fn ask(address: SocketAddr) -> std::io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_silence_is_told_as_one_and_all_else_in_the_words_of_the_system() {
+        for (kind, told) in [
+            (ErrorKind::WouldBlock, " within 3 s"),
+            (ErrorKind::TimedOut, " within 3 s"),
+            (ErrorKind::ConnectionRefused, ": connection refused"),
+        ] {
+            assert_eq!(why(&kind.into()), told);
+        }
+    }
 
     #[test]
     fn who_listens_on_any_address_is_called_on_this_machine() {

@@ -45,12 +45,13 @@ fn parsed(text: &str) -> Result<Url, (String, String)> {
         let expected = "a URL without them; the key belongs in the API_KEY variable";
         return Err(("a user name or password".to_owned(), expected.to_owned()));
     }
+    // First, since who pastes a whole URL pastes its query too.
+    if let Some(fault) = full_url_fault(&url) {
+        return Err(fault);
+    }
     if url.query().is_some() || url.fragment().is_some() {
         let expected = "a URL without `?` and `#`; the version belongs in the API_VERSION variable";
         return Err(("a query or fragment".to_owned(), expected.to_owned()));
-    }
-    if let Some(fault) = full_url_fault(&url) {
-        return Err(fault);
     }
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
@@ -83,6 +84,8 @@ fn full_url_fault(url: &Url) -> Option<(String, String)> {
         let mut base = url.clone();
         let kept: Vec<&str> = segments.iter().take(index).copied().collect();
         base.set_path(&kept.join("/"));
+        base.set_query(None);
+        base.set_fragment(None);
         let base = base.as_str().trim_end_matches('/').to_owned();
         return Some((found.to_owned(), format!("{base}{more}")));
     }
@@ -123,6 +126,10 @@ mod tests {
                 "https://a.test/openai/deployments/d/chat/completions",
                 "https://a.test, and the dep",
             ),
+            (
+                "https://a.test/openai/deployments/d/completions?api-version=2024-10-21#x",
+                "https://a.test, and the dep",
+            ),
         ];
         for (text, advice) in cases {
             let (_, expected) = parsed(text).unwrap_err();
@@ -146,6 +153,7 @@ mod tests {
             "https://a.test/?api-key=topsecret",
             "https://a.test/?",
             "https://a.test/#topsecret",
+            "https://a.test/openai/v1?api-key=topsecret",
             "https://topsecret.test:port",
             "https://a.test/top\nsecret",
         ];

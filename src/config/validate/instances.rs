@@ -1,4 +1,7 @@
 //! Turns the variables of each instance into an [`InstanceConfig`].
+//!
+//! An instance that lacks its key or base is reported and left out; the others are looked at all the same, so that one
+//! start tells everything. What a key looks like is judged here, but never shown.
 
 use super::findings::Findings;
 use super::models::{self, Mapping};
@@ -107,7 +110,7 @@ impl LimitNames {
 fn api_key(source: &Source, findings: &mut Findings) -> Option<Secret> {
     let variable = source.variable("API_KEY");
     let Some(key) = source.text("API_KEY") else {
-        findings.problem(variable, "not set", "a key of the resource");
+        findings.problem(variable, "not set", "the key of the resource");
         return None;
     };
     if let Some((found, expected)) = key_fault(key) {

@@ -77,6 +77,19 @@ fn a_deployment_that_makes_no_sense_is_refused() {
     assert!(ended.stderr.contains("a=b:many"), "{}", ended.stderr);
 }
 
+#[test]
+fn who_cannot_listen_says_where() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    for command in ["demo", "simulate"] {
+        let ended = run(&[command, "--port", &address.port().to_string()], &[]);
+
+        assert_eq!(ended.code, Some(1), "{command}");
+        let what = format!("cannot listen on {address}: ");
+        assert!(ended.stderr.contains(&what), "{}", ended.stderr);
+    }
+}
+
 #[actix_web::test]
 async fn the_proxy_serves_in_front_of_a_simulated_process() {
     let options = [
