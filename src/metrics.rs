@@ -13,65 +13,12 @@ use prometheus::{
 
 use crate::domain::{InstanceId, InstanceName, Tokens};
 
+mod attempt;
 mod queue;
 pub mod uploads;
 
+pub use attempt::Attempt;
 pub use queue::{QueueMetrics, Queued};
-
-/// How an attempt at one instance ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempt {
-    /// A complete answer.
-    Answered,
-    /// One of the client's own errors, relayed.
-    ClientError,
-    /// 429 over quota, rate or throughput.
-    Throttled,
-    /// 429 for lack of capacity.
-    NoCapacity,
-    /// A 5xx, a broken connection.
-    Fault,
-    /// No answer in time.
-    Timeout,
-    /// 401 or 403.
-    Unauthorized,
-    /// The deployment does not exist.
-    NoDeployment,
-    /// The answer broke off after the client had a part of it.
-    Cut,
-    /// The client left.
-    ClientLeft,
-}
-
-impl Attempt {
-    const ALL: [Self; 10] = [
-        Self::Answered,
-        Self::ClientError,
-        Self::Throttled,
-        Self::NoCapacity,
-        Self::Fault,
-        Self::Timeout,
-        Self::Unauthorized,
-        Self::NoDeployment,
-        Self::Cut,
-        Self::ClientLeft,
-    ];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::ClientError => "client_error",
-            Self::Throttled => "throttled",
-            Self::NoCapacity => "no_capacity",
-            Self::Fault => "fault",
-            Self::Timeout => "timeout",
-            Self::Unauthorized => "unauthorized",
-            Self::NoDeployment => "no_deployment",
-            Self::Cut => "cut",
-            Self::ClientLeft => "client_left",
-        }
-    }
-}
 
 /// What Azure says of the deployments of an instance, and how it differs from what was expected.
 #[derive(Clone, Copy, Debug, Default)]
@@ -116,6 +63,28 @@ struct PerInstance {
     used: IntCounter,
 }
 
+impl PerInstance {
+    fn new(name: &InstanceName, attempts: &IntCounterVec, tokens: &IntCounterVec) -> Self {
+        let counter = |of: &IntCounterVec, label| of.with_label_values(&[name.as_str(), label]);
+        let attempts = Attempt::ALL.map(|kind| (kind, counter(attempts, kind.label())));
+        Self {
+            attempts: attempts.to_vec(),
+            reserved: counter(tokens, "reserved"),
+            used: counter(tokens, "used"),
+        }
+    }
+}
+
+/// From a refusal at once to an answer that takes as long as `UPSTREAM_FIRST_BYTE_TIMEOUT_SECS` allows by default.
+const FIRST_BYTE_SECONDS: [f64; 12] = [
+    0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
+
+/// From what the proxy usually takes to the count of megabytes and a moment in the queue.
+const OVERHEAD_SECONDS: [f64; 10] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0,
+];
+
 /// All metrics of the process.
 pub struct Metrics {
     registry: Registry,
@@ -134,45 +103,31 @@ impl Metrics {
     /// Only if two metrics were given one name, which is a fault of this file.
     pub fn new(instances: &[InstanceName]) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let requests = IntCounterVec::new(
-            Opts::new(
-                "aoai_proxy_requests_total",
-                "Client requests by endpoint and answered status.",
-            ),
-            &["endpoint", "status"],
+        let requests = counters(
+            "aoai_proxy_requests_total",
+            "Client requests by endpoint and answered status.",
+            ["endpoint", "status"],
         )?;
-        let attempts = IntCounterVec::new(
-            Opts::new(
-                "aoai_proxy_attempts_total",
-                "Attempts at instances by outcome.",
-            ),
-            &["instance", "outcome"],
+        let attempts = counters(
+            "aoai_proxy_attempts_total",
+            "Attempts at instances by outcome.",
+            ["instance", "outcome"],
         )?;
-        let tokens = IntCounterVec::new(
-            Opts::new(
-                "aoai_proxy_tokens_total",
-                "Tokens reserved at admission and used in the end.",
-            ),
-            &["instance", "kind"],
+        let tokens = counters(
+            "aoai_proxy_tokens_total",
+            "Tokens reserved at admission and used in the end.",
+            ["instance", "kind"],
         )?;
         let in_flight = IntGauge::new("aoai_proxy_in_flight", "Client requests being served.")?;
-        let first_byte = Histogram::with_opts(
-            HistogramOpts::new(
-                "aoai_proxy_first_byte_seconds",
-                "From the request's arrival to the first byte of its answer.",
-            )
-            .buckets(vec![
-                0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
-            ]),
+        let first_byte = histogram(
+            "aoai_proxy_first_byte_seconds",
+            "From the request's arrival to the first byte of its answer.",
+            &FIRST_BYTE_SECONDS,
         )?;
-        let overhead = Histogram::with_opts(
-            HistogramOpts::new(
-                "aoai_proxy_overhead_seconds",
-                "From the request's arrival until it was first sent to an instance.",
-            )
-            .buckets(vec![
-                0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0,
-            ]),
+        let overhead = histogram(
+            "aoai_proxy_overhead_seconds",
+            "From the request's arrival until it was first sent to an instance.",
+            &OVERHEAD_SECONDS,
         )?;
         let queue = QueueMetrics::new()?;
         let collectors: [Box<dyn Collector>; 6] = [
@@ -186,20 +141,11 @@ impl Metrics {
         for collector in collectors.into_iter().chain(queue.collectors()) {
             registry.register(collector)?;
         }
-        let per_instance = |name: &InstanceName| PerInstance {
-            attempts: Attempt::ALL
-                .map(|kind| {
-                    (
-                        kind,
-                        attempts.with_label_values(&[name.as_str(), kind.label()]),
-                    )
-                })
-                .to_vec(),
-            reserved: tokens.with_label_values(&[name.as_str(), "reserved"]),
-            used: tokens.with_label_values(&[name.as_str(), "used"]),
-        };
         Ok(Self {
-            instances: instances.iter().map(per_instance).collect(),
+            instances: instances
+                .iter()
+                .map(|name| PerInstance::new(name, &attempts, &tokens))
+                .collect(),
             registry,
             requests,
             in_flight,
@@ -283,6 +229,14 @@ impl Metrics {
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
     }
+}
+
+fn counters(name: &str, help: &str, labels: [&str; 2]) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(Opts::new(name, help), &labels)
+}
+
+fn histogram(name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
+    Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))
 }
 
 type GaugeRow = (

@@ -1,4 +1,7 @@
 //! `POST` of the inference endpoints: reads the body, JSON or a form, hands the call to the proxy.
+//!
+//! What is refused here was never admitted: it holds no tokens, is counted and logged like the rest, and is told by the
+//! field that is wrong. What the fields mean is left to `openai::request`.
 
 use actix_http::header::HeaderMap;
 use actix_web::http::header;
@@ -56,18 +59,15 @@ async fn read(
         Form::Deployment(name) => Some(model_for(proxy, site, name)),
         Form::OpenAi | Form::Azure => None,
     };
+    let model = model.as_deref();
     let (mut ask, body, upload) = match endpoint.takes_form() {
         true => {
-            let kind = request.headers().get(header::CONTENT_TYPE);
-            let kind = kind.map_or(&b""[..], |kind| kind.as_bytes());
-            let (form, content) = upload::read(incoming, kind, &site.store).await?;
-            let (ask, fields) =
-                Ask::read_form(endpoint, form, model.as_deref()).map_err(rejected)?;
-            (ask, Bytes::new(), Some(Upload { fields, content }))
+            let (ask, upload) = read_form(endpoint, model, site, request, incoming).await?;
+            (ask, Bytes::new(), Some(upload))
         }
         false => {
             let body = incoming.whole().await?;
-            let ask = Ask::read(endpoint, &body, model.as_deref()).map_err(rejected)?;
+            let ask = Ask::read(endpoint, &body, model).map_err(rejected)?;
             (ask, body, None)
         }
     };
@@ -88,6 +88,20 @@ async fn read(
         client,
         is_azure: request.path().starts_with("/openai/"),
     })
+}
+
+async fn read_form(
+    endpoint: Endpoint,
+    model: Option<&str>,
+    site: &Site,
+    request: &HttpRequest,
+    incoming: Incoming,
+) -> Result<(Ask, Upload), ApiError> {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let kind = kind.map_or(&b""[..], |kind| kind.as_bytes());
+    let (form, content) = upload::read(incoming, kind, &site.store).await?;
+    let (ask, fields) = Ask::read_form(endpoint, form, model).map_err(rejected)?;
+    Ok((ask, Upload { fields, content }))
 }
 
 /// Refuses pages of other sites where no key does.

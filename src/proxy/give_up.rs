@@ -1,4 +1,7 @@
 //! What a client is told when no instance is left: why, and when to come again.
+//!
+//! Of all that the attempts came to, an answer of Azure's is worth more than a silence, and the last more than the
+//! first. A time to come again is told wherever one is known; which it is, the instances and `queue` say.
 
 use std::time::Duration;
 
@@ -126,48 +129,28 @@ fn busy(
     is_everyone: bool,
     name_of: impl Fn(InstanceId) -> Option<InstanceName>,
 ) -> ApiError {
-    let mut counts: Vec<(&'static str, usize)> = Vec::new();
     let mut reasons = Vec::new();
     for (id, refusal) in refusals {
-        let reason = describe(*refusal);
-        match counts.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((reason, 1)),
-        }
         if let Some(name) = name_of(*id) {
-            let available_in = refusal.wait();
             reasons.push(Reason {
                 name,
-                reason,
-                available_in,
+                reason: describe(*refusal),
+                available_in: refusal.wait(),
             });
         }
     }
-    let counted: Vec<String> = counts
-        .iter()
-        .map(|(reason, count)| format!("{count} {reason}"))
-        .collect();
     let each: Vec<String> = reasons.iter().map(in_words).collect();
+    let each = each.join(", ");
     if are_missing(refusals) {
-        let whom = match is_everyone {
-            true => "No instance has",
-            false => "None of the instances that this request can go to has",
-        };
-        // Waiting does not help, and who asks again is told the same as the first time.
-        let message = format!(
-            "{whom} a deployment for `{model}` ({}). If it has just been created, ask again after that time.",
-            each.join(", ")
-        );
-        let error = ApiError::new(Code::DeploymentNotFound, message).with_param(Some("model"));
-        return error.with_instances(reasons).with_no_retry();
+        return missing(&each, model, is_everyone).with_instances(reasons);
     }
     let when = again_in.map_or(String::new(), |wait| {
         format!(" Try again in {} s.", in_seconds(wait))
     });
-    let why = match counted.is_empty() {
+    let why = match refusals.is_empty() {
         // They were busy a moment ago.
         true => String::new(),
-        false => format!(": {} ({})", counted.join(", "), each.join(", ")),
+        false => format!(": {} ({each})", counted(refusals)),
     };
     let message = format!("No instance can serve `{model}` now{why}.{when}");
     let error = ApiError::new(Code::NoCapacityAvailable, message)
@@ -178,6 +161,36 @@ fn busy(
         true => error.with_no_retry(),
         false => error,
     }
+}
+
+/// The deployment is at none of them.
+fn missing(each: &str, model: &ModelName, is_everyone: bool) -> ApiError {
+    let whom = match is_everyone {
+        true => "No instance has",
+        false => "None of the instances that this request can go to has",
+    };
+    let message = format!(
+        "{whom} a deployment for `{model}` ({each}). If it has just been created, ask again after that time."
+    );
+    let error = ApiError::new(Code::DeploymentNotFound, message).with_param(Some("model"));
+    // Waiting does not help, and who asks again is told the same as the first time.
+    error.with_no_retry()
+}
+
+/// Counts the refusals by their reason, such as `2 cooling, 1 out of tokens`.
+fn counted(refusals: &[(InstanceId, Refusal)]) -> String {
+    let mut counts: Vec<(&'static str, usize)> = Vec::new();
+    for (_, refusal) in refusals {
+        let reason = describe(*refusal);
+        match counts.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((reason, 1)),
+        }
+    }
+    let words = counts
+        .iter()
+        .map(|(reason, count)| format!("{count} {reason}"));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 fn in_words(reason: &Reason) -> String {

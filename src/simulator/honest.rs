@@ -1,4 +1,7 @@
 //! The honest resource: checks, charges, answers and labels a request as Azure does.
+//!
+//! The order is Azure's: who is refused by the gate is charged nothing, and a charge stands whatever the answer turns
+//! out to use. Nothing here goes wrong by itself; faults are `script`'s.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -22,6 +25,13 @@ use super::throttle::{self, Hint, Refused, Throttle};
 use super::wire::Head;
 use super::{references, talks};
 use crate::domain::{Endpoint, Tokens};
+
+/// What the headers of an answer tell of the quota.
+struct Told {
+    tpm: Tokens,
+    rpm: u64,
+    left: Remaining,
+}
 
 /// Answers a request as Azure would, and charges its quota.
 pub(super) fn honest(
@@ -52,21 +62,10 @@ pub(super) fn honest(
         Ok(ask) => ask,
         Err(refusal) => return *refusal,
     };
-    let charge = charge(&deployment.model, *endpoint, &ask);
-    let Some(quota) = books.quota(&deployment.name) else {
-        return errors::deployment_not_found();
+    let told = match charged(resource, books, &admissible, &ask, now) {
+        Ok(told) => told,
+        Err(refusal) => return *refusal,
     };
-    let limits = (quota.tpm(), quota.rpm());
-    let remaining = match quota.admit(charge, now) {
-        Ok(remaining) => remaining,
-        Err(throttled) => {
-            books.counters.throttled += 1;
-            let refused = refused(resource, &admissible, throttled.limiter);
-            return throttle::honest(throttled.wait, &refused);
-        }
-    };
-    books.counters.admitted += 1;
-    books.counters.charged = books.counters.charged + charge;
     let order = Order {
         endpoint: *endpoint,
         model: &deployment.model,
@@ -84,9 +83,37 @@ pub(super) fn honest(
     reply.pace = resource.pace;
     label_success(&mut reply, &deployment.name);
     if resource.tells_quota {
-        label_quota(&mut reply, limits, remaining);
+        label_quota(&mut reply, told);
     }
     reply
+}
+
+/// Charges a request to the quota of its deployment, or refuses it; says what the headers tell of that.
+fn charged(
+    resource: &Resource,
+    books: &mut Books,
+    admissible: &Admissible<'_>,
+    ask: &Ask,
+    now: Instant,
+) -> Result<Told, Box<Reply>> {
+    let deployment = &admissible.deployment;
+    let charge = charge(&deployment.model, admissible.endpoint, ask);
+    let Some(quota) = books.quota(&deployment.name) else {
+        return Err(Box::new(errors::deployment_not_found()));
+    };
+    let (tpm, rpm) = (quota.tpm(), quota.rpm());
+    match quota.admit(charge, now) {
+        Ok(left) => {
+            books.counters.admitted += 1;
+            books.counters.charged = books.counters.charged + charge;
+            Ok(Told { tpm, rpm, left })
+        }
+        Err(throttled) => {
+            books.counters.throttled += 1;
+            let refused = refused(resource, admissible, throttled.limiter);
+            Err(Box::new(throttle::honest(throttled.wait, &refused)))
+        }
+    }
 }
 
 /// Answers a call about what the resource keeps, if it is one.
@@ -165,8 +192,7 @@ pub(super) fn label(reply: &mut Reply, resource: &Resource, head: &Head) {
     reply.push("date", httpdate::fmt_http_date(SystemTime::now()));
 }
 
-fn label_quota(reply: &mut Reply, limits: (Tokens, u64), left: Remaining) {
-    let (tpm, rpm) = limits;
+fn label_quota(reply: &mut Reply, Told { tpm, rpm, left }: Told) {
     reply.push("x-ratelimit-limit-requests", rpm.to_string());
     reply.push("x-ratelimit-limit-tokens", tpm.to_string());
     reply.push("x-ratelimit-remaining-requests", left.requests.to_string());

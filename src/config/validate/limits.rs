@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use super::findings::Findings;
 use super::models::Map;
+use super::setting::Setting;
 use super::sources::{MAX_TPM, Source};
 use super::{MOST_TOKENS, tokens_per_minute};
 use crate::config::LimitNames;
@@ -22,21 +23,7 @@ pub(super) fn parse(
 ) -> HashMap<ModelKey, Tokens> {
     let mut limits: HashMap<ModelKey, Tokens> = HashMap::new();
     let mut read: Vec<(ModelKey, String)> = Vec::new();
-    for (field, _) in source.fields() {
-        let Some(spelling) = field.strip_prefix(MAX_TPM) else {
-            continue;
-        };
-        let setting = source.setting(field);
-        let model = ModelKey::of(spelling);
-        if model.as_str().is_empty() {
-            let expected = "letters or digits of a model's name after MAX_TPM_";
-            let found = "no model in the variable's name";
-            findings.problem(setting.variable(), found, expected);
-            continue;
-        }
-        if setting.value().is_none() {
-            continue;
-        }
+    for (model, setting) in set(source, findings) {
         let limit = tokens_per_minute(&setting, MOST_TOKENS, findings);
         let same = |other: &ModelKey| {
             *other == model || map.get(other).is_some_and(|to| map.get(&model) == Some(to))
@@ -61,4 +48,24 @@ pub(super) fn parse(
         limits.insert(model, limit);
     }
     limits
+}
+
+/// Returns the variables of such limits that are set, each with the model in its name.
+fn set(source: &Source, findings: &mut Findings) -> Vec<(ModelKey, Setting)> {
+    let mut set = Vec::new();
+    for (field, _) in source.fields() {
+        let Some(spelling) = field.strip_prefix(MAX_TPM) else {
+            continue;
+        };
+        let setting = source.setting(field);
+        let model = ModelKey::of(spelling);
+        if model.as_str().is_empty() {
+            let expected = "letters or digits of a model's name after MAX_TPM_";
+            let found = "no model in the variable's name";
+            findings.problem(setting.variable(), found, expected);
+        } else if setting.value().is_some() {
+            set.push((model, setting));
+        }
+    }
+    set
 }
