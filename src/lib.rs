@@ -19,7 +19,8 @@
 //! # The life of a request
 //!
 //! 1. `http::inference` checks the client's key, reads the body and lets [`openai::request::Ask`] find what matters in
-//!    it, JSON or a form, of which [`spool`] puts what is large into a file. The bytes stay as they came; only `model` and `stream_options` are ever edited, where Azure needs it.
+//!    it, JSON or a form, of which [`spool`] puts what is large into a file. The bytes stay as they came; only `model`
+//!    and `stream_options` are ever edited, where Azure needs it.
 //! 2. `proxy::weigh` says how many tokens to reserve: an estimate from the bytes while that is safe, else a count by
 //!    [`tokens`].
 //! 3. [`proxy::Proxy::serve`] asks the Registry for a [`Lease`](actors::Lease). The Registry filters the instances that

@@ -48,8 +48,8 @@ pub(super) struct State {
 const DOUBT: Duration = Duration::from_secs(1);
 
 impl State {
-    /// Begins with nothing known; `gauge` is what it publishes, `bell` is rung when it may take more, `store` is what it shares
-    /// with other replicas.
+    /// Begins with nothing known; `gauge` is what it publishes, `bell` is rung when it may take more, `store` is what
+    /// it shares with other replicas.
     pub(super) fn new(
         id: InstanceId,
         config: Arc<InstanceConfig>,

@@ -1,4 +1,7 @@
 //! What the actors say to each other and to the proxy.
+//!
+//! Each has its reply beside it. Fields are plain values and small, since they cross threads; bodies stay with the
+//! worker. What is reserved by whom is decided by `instance`.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,7 @@
 //! Client keys: `Authorization: Bearer KEY` as OpenAI's SDKs send it, or `api-key: KEY` as Azure's do.
+//!
+//! Keys are compared in constant time, and none of them is ever named in an answer. The name that a key has in the
+//! configuration goes into the log.
 
 use actix_web::http::header::{self, HeaderMap};
 use subtle::ConstantTimeEq;

@@ -1,4 +1,7 @@
 //! `GET /health` for "does the process run", `GET /health/ready` for "can it serve".
+//!
+//! Neither asks Azure anything: readiness is what the instances know already. Redis that is away makes nobody unready,
+//! since the proxy serves without it; it is only told.
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;

@@ -1,4 +1,7 @@
 //! The listening side: routes and thin handlers. What is asked of an instance is left to `proxy`.
+//!
+//! Handlers check the key, read what was sent into a typed call, and turn what comes back into an answer; every error
+//! on the way is an `ApiError`. Paths in other spellings are put right before routes are looked up.
 
 mod auth;
 mod body;

@@ -1,4 +1,7 @@
 //! `GET /v1/instances/status`: what every instance actor knows of itself.
+//!
+//! The fields are documented in docs/api.md, and clients build on them: more may come, none is renamed. Numbers are
+//! those of the moment in which the Registry answers.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,7 @@
 //! Calls about what an instance keeps: responses, conversations, their items.
+//!
+//! Ids come from clients and go into a path at Azure, so they are checked here; of the query only what Azure documents
+//! is passed on. Who is asked, and who else if that one does not know it, is left to `proxy`.
 
 use actix_http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};

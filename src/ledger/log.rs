@@ -1,4 +1,7 @@
 //! A ring of buckets by tick: tokens, and when they leave.
+//!
+//! As long as the window, and moved on by whoever asks: a tick of the past changes nothing. Whose charges they are is
+//! the ledger's to know.
 
 use super::Tick;
 

@@ -1,4 +1,6 @@
 //! What is counted about waiting for capacity: how many wait, for how long, and how it ends.
+//!
+//! One that waits is counted once, by how it ended; one that was not let wait, by why.
 
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
 //! What is counted about uploads: how much of them lies in files, which is what the temporary folder has to hold.
+//!
+//! What is in memory is no part of it. A file is counted from its first byte until it is gone.
 
 use prometheus::IntGauge;
 

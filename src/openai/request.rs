@@ -4,9 +4,10 @@
 //! `stream_options` and the messages stand, and skips the rest without copying it. [`Ask::upstream_body`] changes only
 //! the first two. Calls with files come as forms, of which `form` reads as much; [`Fields`] says what changes there.
 //!
-//! Invariant: what was read is a form, or UTF-8 and one JSON object, and every byte outside an edited member goes up as it came.
-//! Of repeated members the last counts, as in every common JSON reader, and an edit reaches all of them, because
-//! nobody promises which one Azure reads. Judging other members is left to Azure, counting the prompt to `tokens`.
+//! Invariant: what was read is a form, or UTF-8 and one JSON object, and every byte outside an edited member goes up as
+//! it came. Of repeated members the last counts, as in every common JSON reader, and an edit reaches all of them,
+//! because nobody promises which one Azure reads. Judging other members is left to Azure, counting the prompt to
+//! `tokens`.
 
 use std::ops::Range;
 

@@ -1,8 +1,9 @@
 //! The ids by which clients come back to what the Responses API made: responses, conversations, and items of both, be they
 //! messages, calls or reasoning.
 //!
-//! An answer has them as values of `id`, each with a short prefix that tells its kind. Text of the model cannot be mistaken
-//! for one, since its quotes are escaped, and what clients name so in their `metadata` is passed over. What a request makes of them is told by its ties.
+//! An answer has them as values of `id`, each with a short prefix that tells its kind. Text of the model cannot be
+//! mistaken for one, since its quotes are escaped, and what clients name so in their `metadata` is passed over. What a
+//! request makes of them is told by its ties.
 
 use std::ops::Range;
 

@@ -84,8 +84,9 @@ impl Declined {
 
     /// Reads what it says about quota, if it comes from a deployment's limiter or from behind it.
     ///
-    /// Some 400s have these headers, most 429s have not. A refused key or a missing deployment never got that far, so that
-    /// such numbers would be a gateway's, as are those of a gateway's own faults; and the head of a stream has been read before its first event.
+    /// Some 400s have these headers, most 429s have not. A refused key or a missing deployment never got that far, so
+    /// that such numbers would be a gateway's, as are those of a gateway's own faults; and the head of a stream has
+    /// been read before its first event.
     pub(super) fn said(&self) -> Said {
         match self.status {
             _ if self.is_event => Said::default(),

@@ -1,4 +1,7 @@
 //! How an attempt ends that brought an answer to show.
+//!
+//! A whole answer is settled here. One that goes on takes the account with it into its body, which settles it at the
+//! end, however that comes.
 
 use actix_http::StatusCode;
 use actix_http::header::HeaderMap;

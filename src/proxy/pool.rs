@@ -1,4 +1,7 @@
 //! The quota of the whole pool, in the headers that clients know from OpenAI.
+//!
+//! Sums of what the instances publish, which costs a request no message: close enough for a client that paces itself,
+//! and never what decides about admission.
 
 use std::time::{Duration, Instant};
 

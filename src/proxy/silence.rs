@@ -1,4 +1,7 @@
 //! An attempt that brought nothing that could be shown: what the instance is charged with, and on to the next.
+//!
+//! The tokens go by what Azure may have seen: a request that timed out after it was sent may run on over there, so its
+//! charge stands; one that found no connection costs nothing.
 
 use actix_web::ResponseError;
 

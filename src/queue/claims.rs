@@ -1,4 +1,7 @@
 //! What those who wait keep from the younger: their tokens and calls by instance, and by its deployment.
+//!
+//! A claim is a wish, not a reservation: it keeps tokens and calls from those who came later, and is gone with the
+//! request that has it.
 
 use std::collections::HashMap;
 use std::ops::Add;

@@ -1,8 +1,9 @@
 //! What was promised to requests that were sent away: come again then, and there will be a place.
 //!
 //! Until that moment their tokens and calls count before those of others who are sent away, so that each is sent to a
-//! moment of its own and a herd of clients does not come back at once. Nothing is held back for them: who is here goes first.
-//! Names come from clients: of each instance only so many are told apart, the promises to others are kept in its sum.
+//! moment of its own and a herd of clients does not come back at once. Nothing is held back for them: who is here goes
+//! first. Names come from clients: of each instance only so many are told apart, the promises to others are kept in its
+//! sum.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};

@@ -121,7 +121,8 @@ impl Calls {
         self.limit
     }
 
-    /// Follows what an answer to a call says of limit and rest; one to an earlier call than the newest heard of is old news.
+    /// Follows what an answer to a call says of limit and rest; one to an earlier call than the newest heard of is old
+    /// news.
     pub(super) fn heard(&mut self, mut made: Made, limit: u64, remaining: Option<u64>) {
         // More than the limit is a number of another scale, as while a limit is being changed.
         let remaining = remaining.filter(|rest| *rest <= limit);

@@ -1,4 +1,6 @@
 //! What other replicas have heard of 429s, as if this one had.
+//!
+//! It closes and opens lanes, but teaches nothing of what Azure has counted, which only the answer itself tells.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,7 @@
 //! The quota of one deployment: its own limit, its calls, Azure's view of it, its 429s.
+//!
+//! Lanes are opened as deployments are asked for. They know nothing of each other; what all of them share is the
+//! instance's, in `quota`.
 
 use std::time::{Duration, Instant};
 

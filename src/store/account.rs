@@ -1,4 +1,7 @@
 //! What this replica knows of one instance's shared windows: a ledger for each, and where Redis keeps them.
+//!
+//! What Redis said last and what it has not been told yet. Whether it can be asked is the `keeper`'s to find out, what
+//! may be admitted without it the `ledger`'s.
 
 use std::rc::Rc;
 
@@ -22,7 +25,8 @@ pub(super) struct Account {
     pub(super) home: Rc<Home>,
     /// Mark by which to see that Redis still has what it was told; empty before the first connection.
     pub(super) epoch: String,
-    /// Charges and changes that Redis has counted, as far as this replica has heard: it has fewer when it has gone back to a copy.
+    /// Charges and changes that Redis has counted, as far as this replica has heard: it has fewer when it has gone back
+    /// to a copy.
     pub(super) acts: Acts,
     /// Live replicas, at least what the configuration says.
     pub(super) replicas: u64,

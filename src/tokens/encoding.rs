@@ -102,8 +102,8 @@ fn cut(text: &str) -> usize {
 /// Tells whether every split of a text into words has a border between these two characters.
 ///
 /// Neither pattern (o200k, cl100k) has a word in which a letter is followed by white space, a digit or punctuation
-/// other than the apostrophe of a contraction, nor one in which a line end is followed by anything but white space or a slash;
-/// and neither looks behind. Letters are taken narrowly: of a mark or a ligature nothing is claimed.
+/// other than the apostrophe of a contraction, nor one in which a line end is followed by anything but white space or a
+/// slash; and neither looks behind. Letters are taken narrowly: of a mark or a ligature nothing is claimed.
 fn is_safe(before: char, after: char) -> bool {
     let is_letter = matches!(before, 'a'..='z' | 'A'..='Z' | 'А'..='я' | 'ぁ'..='ゖ' | 'ァ'..='ヺ' | '一'..='鿿' | '가'..='힣');
     let ends_word = (after.is_ascii() && !after.is_ascii_alphabetic() && after != '\'')

@@ -1,4 +1,6 @@
 //! A `response_format` with a JSON schema, as the service shows it to the model.
+//!
+//! The rendering is the service's own, found by comparing counts with its usage; `types` writes those of tools.
 
 use super::json::{Json, Style};
 

@@ -1,4 +1,7 @@
 //! When an instance could serve a request, if others had what they were promised before. Nothing is reserved.
+//!
+//! It asks the same windows that decide when the moment comes. Others who use the resource, and clients that leave, may
+//! prove it wrong: whoever waits is tried again, never promised.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,6 @@
 //! What an instance shows of itself: to its gauge, which others read at no cost, and to the status page.
+//!
+//! Nothing here decides. What is shown is bounded, since names of models and deployments may come from clients.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,6 @@
 //! Parses `CORS_ALLOW_ORIGINS`, the sites whose pages may call the proxy.
+//!
+//! A browser compares origins letter by letter, so they are kept as browsers write them. `*` stands alone.
 
 use url::Url;
 

@@ -1,4 +1,7 @@
 //! Parses the model map and the lists of served models.
+//!
+//! Names of models are compared without case and punctuation, since names of variables cannot hold them. Two spellings
+//! of one model must agree; an instance's own map goes over the shared one.
 
 use std::collections::HashMap;
 

@@ -1,9 +1,10 @@
 //! What ties a request to one resource: the ids in it of what that resource keeps, or alone can read.
 //!
-//! A response or a conversation that is continued is named by a member of its own. Of the items of `input`, those without
-//! content are only names for what is kept (`item_reference`, reasoning that is not encrypted, an image that was generated,
-//! without its bytes: Azure looks them up and says `Item with id '..' not found`), and encrypted ones can be read by their maker alone. An item that brings its content is
-//! taken everywhere, whatever its id. What is no id is left to Azure to refuse.
+//! A response or a conversation that is continued is named by a member of its own. Of the items of `input`, those
+//! without content are only names for what is kept (`item_reference`, reasoning that is not encrypted, an image that
+//! was generated, without its bytes: Azure looks them up and says `Item with id '..' not found`), and encrypted ones
+//! can be read by their maker alone. An item that brings its content is taken everywhere, whatever its id. What is no
+//! id is left to Azure to refuse.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,6 @@
 //! The output of a stream by what passed by, for streams that end without telling their usage.
+//!
+//! It errs on the side of more, since quota that was used and is not counted leads to 429s.
 
 use std::sync::LazyLock;
 
