@@ -348,23 +348,32 @@ impl Inner {
     /// Takes over what Redis's clock read some time after `asked`. Where it was put forward or back, all that is known
     /// moves with it.
     pub(super) fn read_clock(&self, asked: Instant, reads: Duration) {
-        let before = self.clock.get();
-        let took = now().saturating_duration_since(asked);
-        let reads = self.time().clamp(reads, reads.saturating_add(took));
-        let ticks = |time| i64::try_from(Tick::of(time).0).unwrap_or(i64::MAX);
-        let by = ticks(reads).saturating_sub(ticks(self.time()));
-        let by = if by.abs() < LATE { 0 } else { by };
+        let by = self.set_clock(asked, reads);
+        let clock = self.clock.get();
         self.clock.set(Clock {
-            at: now(),
-            reads,
-            is_known: true,
-            turned: before.turned.saturating_add(by),
+            turned: clock.turned.saturating_add(by),
+            ..clock
         });
         if by != 0 {
             for account in &self.accounts {
                 account.borrow_mut().turn(by);
             }
         }
+    }
+
+    /// Takes over what Redis's clock read some time after `asked`, and returns by how many ticks it is not what was thought.
+    pub(super) fn set_clock(&self, asked: Instant, reads: Duration) -> i64 {
+        let took = now().saturating_duration_since(asked);
+        let reads = self.time().clamp(reads, reads.saturating_add(took));
+        let ticks = |time| i64::try_from(Tick::of(time).0).unwrap_or(i64::MAX);
+        let by = ticks(reads).saturating_sub(ticks(self.time()));
+        self.clock.set(Clock {
+            at: now(),
+            reads,
+            is_known: true,
+            ..self.clock.get()
+        });
+        if by.abs() < LATE { 0 } else { by }
     }
 }
 

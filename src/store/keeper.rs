@@ -79,9 +79,9 @@ async fn come_back(inner: &Inner, listen: Listen<'_>) -> Result<Rc<Link>, String
     };
     inner.ear.replace(Some(heard));
     // By one clock for all, since the first answer may put it right.
-    let expected = inner.expected();
+    let (expected, heard) = (inner.expected(), inner.clock.get().reads);
     let waits = each(inner, async |account| {
-        join(inner, &link, account, expected).await
+        join(inner, &link, account, expected, heard).await
     })
     .await?;
     wait_for_others(inner, &link, waits.into_iter().max().unwrap_or_default()).await?;
@@ -193,6 +193,7 @@ async fn join(
     link: &Link,
     account: &RefCell<Account>,
     expected: Expected,
+    heard: Duration,
 ) -> Result<Duration, String> {
     let (home, epoch, has_unsent, acts) = {
         let account = account.borrow();
@@ -207,10 +208,16 @@ async fn join(
         opens_in: OTHERS_RETURN,
         has_admitted: has_unsent || inner.mode.get() != Mode::Starting,
         expected,
+        heard,
     };
     let asked_at = now();
     let joined = inner.bounded(link.join(&home, joining)).await?;
-    inner.read_clock(asked_at, joined.now);
+    if joined.epoch == epoch {
+        // Had its clock been set, Redis would have another epoch: at most ours stood still, and what is known stays.
+        inner.set_clock(asked_at, joined.now);
+    } else {
+        inner.read_clock(asked_at, joined.now);
+    }
     if account.borrow_mut().enter(joined.epoch, joined.acts) {
         let (charges, name) = {
             let mut account = account.borrow_mut();

@@ -105,6 +105,8 @@ pub(super) struct Joining<'a> {
     pub(super) opens_in: Duration,
     pub(super) has_admitted: bool,
     pub(super) expected: Expected,
+    /// What the clock read when it was last heard.
+    pub(super) heard: Duration,
 }
 
 /// The scripts, ready to be called.
@@ -254,6 +256,7 @@ impl Link {
             ],
         };
         call.args.extend(joining.expected.args());
+        call.args.push(joining.heard.as_millis().to_string());
         reply::joined(self.run(call).await?)
     }
 

@@ -6,9 +6,14 @@
 -- Returns {'lost'}, {'jumped'} or {'here', now in ms, live replicas, news, acts, cooldowns, windows...}; the last as their
 -- hashes.
 
-local state = redis.call('HMGET', KEYS[1], 'epoch', 'news', 'acts')
+local state = redis.call('HMGET', KEYS[1], 'epoch', 'news', 'acts', 'beat', 'steady')
 if state[1] ~= ARGV[1] then return {'lost'} end
 if has_jumped(ARGV[5], ARGV[6]) then return {'jumped'} end
+
+-- Since when no heartbeat was further from the one before than a clock may stray.
+local steady = tonumber(state[5]) or now_ms
+if math.abs(now_ms - (tonumber(state[4]) or 0)) > tonumber(ARGV[6]) then steady = now_ms end
+redis.call('HSET', KEYS[1], 'beat', whole(now_ms), 'steady', whole(steady))
 
 redis.call('ZADD', KEYS[2], now_ms, ARGV[2])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. whole(now_ms - ARGV[3]))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::fleet::{PIECE, Proxy, load_all, resource, until_all};
 use crate::process::{Folder, SOON};
 use crate::replica::{Replica, sharing};
 use crate::server::Server;
@@ -35,6 +36,45 @@ int gettimeofday(struct timeval *tv, void *zone) {
 }
 "#;
 
+/// A clock that stands still for the seconds in a file: that which does not go on while a machine sleeps.
+const STANDING: &str = r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    char text[32] = {0};
+    int file, result = syscall(SYS_clock_gettime, clock, now);
+    if (clock != CLOCK_MONOTONIC) return result;
+    file = open(getenv("CLOCK_FILE"), O_RDONLY);
+    if (file >= 0) {
+        if (read(file, text, sizeof(text) - 1) < 0) text[0] = 0;
+        close(file);
+    }
+    now->tv_sec -= atol(text);
+    return result;
+}
+"#;
+
+/// Makes a library that a program can be started with, and returns its path.
+fn library(folder: &Folder, code: &str) -> String {
+    let source = folder.write("clock.c", code);
+    let library = folder.path().join("clock.so");
+    let library = library.to_str().unwrap().to_owned();
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o", &library, &source])
+        .status();
+    assert!(
+        compiled
+            .expect("a C compiler links our own tests")
+            .success()
+    );
+    library
+}
+
 /// A server whose clock can be set.
 struct Clocked {
     server: Server,
@@ -44,17 +84,7 @@ struct Clocked {
 impl Clocked {
     fn start() -> Self {
         let folder = Folder::new();
-        let source = folder.write("clock.c", CLOCK);
-        let library = folder.path().join("clock.so");
-        let library = library.to_str().unwrap().to_owned();
-        let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o", &library, &source])
-            .status();
-        assert!(
-            compiled
-                .expect("a C compiler links our own tests")
-                .success()
-        );
+        let library = library(&folder, CLOCK);
         let file = folder.write("offset", "0");
         let mut server = Server::absent(&[])
             .with_var("LD_PRELOAD", &library)
@@ -157,4 +187,63 @@ async fn windows_that_nobody_remembers_are_open_again_a_span_after_the_clock_was
         "{:?}",
         joined.elapsed()
     );
+}
+
+/// What one of two proxies does that stood still, with its clock or without, for longer than a replica counts as live.
+async fn assert_disturbs_nobody(does_clock_stand: bool) {
+    const LIMIT: u64 = 3_000;
+    const STANDS: Duration = Duration::from_secs(5);
+    let server = Server::start();
+    let sim = resource().await;
+    let folder = Folder::new();
+    let (library, file) = (library(&folder, STANDING), folder.write("offset", "0"));
+    let url = server.url();
+    let more = [
+        ("REDIS_URL", url.as_str()),
+        ("REDIS_TIMEOUT_MS", "500"),
+        ("LD_PRELOAD", &library),
+        ("CLOCK_FILE", &file),
+    ];
+    let fleet = [
+        Proxy::start(&sim, LIMIT, &more[..2]).await,
+        Proxy::start(&sim, LIMIT, &more).await,
+    ];
+    let dead = Proxy::start(&sim, LIMIT, &more[..2]).await;
+    until_all(&fleet, "shared").await;
+    dead.until("shared").await;
+    let mut given = dead.load(1, 5).await.tokens + fleet[1].load(1, 5).await.tokens;
+    drop(dead);
+    fleet[0].until_replicas(2).await;
+
+    fleet[1].freeze();
+    fleet[0].until_replicas(1).await;
+    actix_rt::time::sleep(STANDS).await;
+    if does_clock_stand {
+        folder.write("offset", &(STANDS.as_secs() + 1).to_string());
+    }
+    fleet[1].thaw();
+    given += fleet[1].load(1, 5).await.tokens;
+    for proxy in &fleet {
+        proxy.until("shared").await;
+        proxy.until_replicas(2).await;
+    }
+    given += load_all(&fleet).await;
+
+    // Also what one that is dead admitted still counts, so nobody had to tell all again.
+    assert!(given <= LIMIT, "{given}");
+    assert!(given >= LIMIT - 2 * PIECE, "{given}");
+    let lines = fleet[0].lines();
+    assert_eq!(fleet[0].said("redis is degraded"), 0, "{lines:#?}");
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn a_proxy_that_stood_still_does_not_disturb_the_others() {
+    assert_disturbs_nobody(false).await;
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn a_proxy_whose_machine_slept_does_not_disturb_the_others() {
+    assert_disturbs_nobody(true).await;
 }

@@ -164,3 +164,52 @@ async fn a_server_that_loads_an_old_dump_is_waited_for_and_told_what_is_not_in_i
     admitted += fill(&replica, 10, 1_000).await;
     assert_eq!(admitted, 1_000);
 }
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn what_is_left_when_the_state_alone_is_lost_is_not_counted_twice() {
+    let server = Server::start();
+    let sharing = || sharing(&server.url(), &[]);
+    let replica = Replica::shared(sharing(), 100, MINUTE).await;
+    replica.admit(60).await.unwrap();
+
+    server.command(&["DEL", "{azure-openai-proxy:a}:state"]);
+    replica
+        .until("the loss", |standing| standing.losses == 1)
+        .await;
+    until_shared(std::slice::from_ref(&replica)).await;
+
+    let newcomer = Replica::shared(sharing(), 100, MINUTE).await;
+    newcomer.until_used(60).await;
+    assert_eq!(fill(&newcomer, 10, 100).await, 40);
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn a_redis_that_has_counted_less_than_before_is_an_older_copy() {
+    let server = Server::start();
+    let replica = Replica::shared(sharing(&server.url(), &[]), 100, MINUTE).await;
+    for _ in 0..3 {
+        replica.admit(20).await.unwrap();
+    }
+
+    // As when another server has come behind the same connection.
+    let (state, window) = (
+        "{azure-openai-proxy:a}:state",
+        "{azure-openai-proxy:a}:tokens",
+    );
+    server.command(&[
+        "EVAL",
+        "redis.call('HSET', KEYS[1], 'acts', 1) redis.call('DEL', KEYS[2])",
+        "2",
+        state,
+        window,
+    ]);
+    replica
+        .until("the loss", |standing| standing.losses == 1)
+        .await;
+    until_shared(std::slice::from_ref(&replica)).await;
+
+    let newcomer = Replica::shared(sharing(&server.url(), &[]), 100, MINUTE).await;
+    newcomer.until_used(60).await;
+}

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::process::{Folder, Running, SOON};
+use crate::server::signal;
 
 /// Tokens of every request: an embedding of so many token numbers, which reserves just what it uses.
 pub const PIECE: u64 = 100;
@@ -83,6 +84,15 @@ impl Proxy {
             .iter()
             .filter(|line| line.contains(words))
             .count()
+    }
+
+    /// Lets it stand still, as its machine may.
+    pub fn freeze(&self) {
+        signal(self.process.child.id(), "STOP");
+    }
+
+    pub fn thaw(&self) {
+        signal(self.process.child.id(), "CONT");
     }
 
     pub async fn get(&self, path: &str) -> Value {

@@ -21,6 +21,13 @@ pub fn free_port() -> u16 {
     ports.take(10_000).find(is_free).expect("a free port")
 }
 
+/// Sends a signal to a process.
+pub fn signal(pid: u32, name: &str) {
+    let kill = format!("kill -{name} {pid}");
+    let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
+    assert!(status.success());
+}
+
 /// A server, killed in the end.
 pub struct Server {
     pub port: u16,
@@ -106,10 +113,7 @@ impl Server {
     }
 
     fn signal(&self, name: &str) {
-        let pid = self.child.as_ref().expect("it runs").id();
-        let kill = format!("kill -{name} {pid}");
-        let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
-        assert!(status.success());
+        signal(self.child.as_ref().expect("it runs").id(), name);
     }
 
     /// Runs a command as its operator.
