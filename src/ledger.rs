@@ -236,14 +236,6 @@ impl Ledger {
             .collect()
     }
 
-    /// Takes changes back that may or may not have arrived. What would free tokens is forgotten: twice would be wrong,
-    /// and the window heals the rest.
-    pub fn keep_unsent(&mut self, changes: Vec<Change>) {
-        for (tick, change) in changes {
-            self.note(tick, change.max(0));
-        }
-    }
-
     /// Returns everything that this replica admitted and that still counts, for a store that has lost it.
     pub fn own_charges(&mut self, now: Tick) -> Vec<Change> {
         self.unsent.clear();

@@ -73,19 +73,6 @@ fn settlements_are_told_as_one_difference_for_each_bucket() {
 }
 
 #[test]
-fn what_may_have_arrived_is_never_freed_twice() {
-    let mut ledger = ledger(1_000);
-    ledger.charged(Tokens(300), sum(at(0), 300, 1));
-    ledger.settle(at(1), at(0), By::Store, Tokens(300), Tokens(100));
-    ledger.charge_alone(at(2), Tokens(50));
-
-    let unsent = ledger.take_unsent(at(2));
-    ledger.keep_unsent(unsent);
-
-    assert_eq!(ledger.take_unsent(at(2)), [(at(2), 50)]);
-}
-
-#[test]
 fn a_store_that_lost_everything_is_told_all_that_counts_and_nothing_twice() {
     let mut ledger = ledger(1_000);
     ledger.charged(Tokens(300), sum(at(0), 700, 1));

@@ -18,6 +18,12 @@ use crate::ledger::{Acts, By, Change, Ledger, Sum, Tick};
 /// and compose files and deployments start with two or three.
 const UNSEEN: u64 = 3;
 
+/// Changes on their way to Redis, by window. They are told again as they are until Redis has answered.
+pub(super) struct Telling {
+    pub(super) number: u64,
+    pub(super) changes: Vec<Vec<Change>>,
+}
+
 /// One instance.
 pub(super) struct Account {
     pub(super) id: InstanceId,
@@ -32,12 +38,21 @@ pub(super) struct Account {
     pub(super) replicas: u64,
     least_replicas: u64,
     ledgers: Vec<Ledger>,
+    /// Number of the last telling.
+    told: u64,
+    telling: Option<Rc<Telling>>,
     pub(super) cooldowns: Cooldowns,
     pub(super) ahead: Ahead,
 }
 
 impl Account {
-    pub(super) fn new(config: &Sharing, id: InstanceId, name: &str, windows: &[Shared]) -> Self {
+    pub(super) fn new(
+        config: &Sharing,
+        replica: &str,
+        id: InstanceId,
+        name: &str,
+        windows: &[Shared],
+    ) -> Self {
         let open = |window: &Shared| Ledger::new(window.limit, window.span);
         let ledgers: Vec<Ledger> = windows.iter().map(open).collect();
         let places: Vec<_> = windows
@@ -48,12 +63,14 @@ impl Account {
         Self {
             id,
             name: name.to_owned(),
-            home: Rc::new(Home::new(&config.prefix, name, &places)),
+            home: Rc::new(Home::new(&config.prefix, name, replica, &places)),
             epoch: String::new(),
             acts: Acts::default(),
             replicas: config.replicas.unwrap_or(UNSEEN),
             least_replicas: config.replicas.unwrap_or(1),
             ledgers,
+            told: 0,
+            telling: None,
             cooldowns: Cooldowns::default(),
             ahead: Ahead::default(),
         }
@@ -174,33 +191,46 @@ impl Account {
         ledger.map_or(Tokens::ZERO, |ledger| ledger.free(now, replicas))
     }
 
-    /// Takes what Redis has not heard of, by window.
-    pub(super) fn take_unsent(&mut self, now: Tick) -> Vec<Vec<Change>> {
-        self.give_back(now);
-        self.ledgers
-            .iter_mut()
-            .map(|ledger| ledger.take_unsent(now))
-            .collect()
+    /// Returns what is being told and not answered yet.
+    pub(super) fn telling(&self) -> Option<Rc<Telling>> {
+        self.telling.clone()
     }
 
-    pub(super) fn keep_unsent(&mut self, changes: Vec<Vec<Change>>) {
-        for (ledger, changes) in self.ledgers.iter_mut().zip(changes) {
-            ledger.keep_unsent(changes);
+    /// Returns what Redis has not heard of, to be told.
+    pub(super) fn tell_unsent(&mut self, now: Tick) -> Option<Rc<Telling>> {
+        self.give_back(now);
+        let ledgers = self.ledgers.iter_mut();
+        let changes = ledgers.map(|ledger| ledger.take_unsent(now)).collect();
+        self.begin_telling(changes)
+    }
+
+    /// Returns all that was admitted here and still counts, to be told to a Redis that knows nothing.
+    pub(super) fn tell_all(&mut self, now: Tick) -> Option<Rc<Telling>> {
+        self.give_back(now);
+        let ledgers = self.ledgers.iter_mut();
+        let changes = ledgers.map(|ledger| ledger.own_charges(now)).collect();
+        self.begin_telling(changes)
+    }
+
+    fn begin_telling(&mut self, changes: Vec<Vec<Change>>) -> Option<Rc<Telling>> {
+        self.telling = None;
+        if changes.iter().any(|changes| !changes.is_empty()) {
+            self.told += 1;
+            let number = self.told;
+            self.telling = Some(Rc::new(Telling { number, changes }));
         }
+        self.telling()
     }
 
-    /// Returns all that was admitted here and still counts, by window.
-    pub(super) fn own_charges(&mut self, now: Tick) -> Vec<Vec<Change>> {
-        self.give_back(now);
-        self.ledgers
-            .iter_mut()
-            .map(|ledger| ledger.own_charges(now))
-            .collect()
+    /// Notes that Redis has heard what it was told.
+    pub(super) fn told(&mut self, acts: Acts) {
+        self.telling = None;
+        self.note(acts);
     }
 
-    /// Says whether something was admitted here that Redis, if it still had the epoch, would not know.
+    /// Says whether something was admitted here that Redis, if it still had the epoch, may not know.
     pub(super) fn has_unsent(&self) -> bool {
-        self.ledgers.iter().any(Ledger::has_unsent)
+        self.telling.is_some() || self.ledgers.iter().any(Ledger::has_unsent)
     }
 
     /// Takes over what a heartbeat brought.
@@ -218,7 +248,7 @@ impl Account {
     }
 
     /// Takes over what a window holds, as was published. What a Redis of another life said is nothing to this one.
-    pub(super) fn told(&mut self, at: Tick, said: &Published) {
+    pub(super) fn listened(&mut self, at: Tick, said: &Published) {
         if said.epoch != self.epoch {
             return;
         }

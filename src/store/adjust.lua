@@ -1,14 +1,22 @@
 -- Brings changes to charges that were made before: settlements, and what was admitted while Redis was away.
 --
--- KEYS: the instance's state, then the windows.
--- ARGV: epoch, the milliseconds that the state lives, then for each window: buckets, step, number of changes, and the
--- changes as tick and difference. Returns {'done', acts} or {'lost'}.
+-- A replica numbers what it tells. Told again, because the answer did not come in time, the same counts once.
+--
+-- KEYS: the instance's state, what this replica has told, then the windows.
+-- ARGV: epoch, the milliseconds that the state lives, the number, then for each window: buckets, step, number of changes,
+-- and the changes as tick and difference. Returns {'done', acts} or {'lost'}.
 
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return {'lost'} end
 
+if tonumber(redis.call('HGET', KEYS[2], 'told') or 0) >= tonumber(ARGV[3]) then
+    return {'done', tonumber(redis.call('HGET', KEYS[1], 'acts')) or 0}
+end
+redis.call('HSET', KEYS[2], 'told', ARGV[3])
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+
 local acts = redis.call('HINCRBY', KEYS[1], 'acts', 1)
-local at = 3
-for position = 2, #KEYS do
+local at = 4
+for position = 3, #KEYS do
     local key, buckets, step = KEYS[position], tonumber(ARGV[at]), tonumber(ARGV[at + 1])
     local changes = tonumber(ARGV[at + 2])
     at = at + 3

@@ -242,7 +242,7 @@ impl Inner {
             for account in &self.accounts {
                 let mut account = account.borrow_mut();
                 if account.home.channel() == said.channel {
-                    account.told(self.tick(), &said);
+                    account.listened(self.tick(), &said);
                 }
             }
         }

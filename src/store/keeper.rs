@@ -12,14 +12,14 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::account::Account;
+use super::account::{Account, Telling};
 use super::inner::{Inner, Mode, now};
 use super::link::{self, Expected, Joining, Link};
 use super::reply::{Heartbeat, Pulse};
 use super::wire::Plan;
 use super::{JUMPED, LOST, News};
 use crate::domain::InstanceId;
-use crate::ledger::{Change, Tick};
+use crate::ledger::Tick;
 
 /// How often a replica says that it lives and hears of the others.
 const BEAT: Duration = Duration::from_millis(400);
@@ -219,23 +219,25 @@ async fn join(
         inner.read_clock(asked_at, joined.now);
     }
     if account.borrow_mut().enter(joined.epoch, joined.acts) {
-        let (charges, name) = {
+        let (all, name) = {
             let mut account = account.borrow_mut();
             account.cooldowns.lost(joined.now, &inner.replica);
-            (account.own_charges(inner.tick()), account.name.clone())
+            (account.tell_all(inner.tick()), account.name.clone())
         };
         log::debug!(instance = name; "redis is told everything that was admitted here");
-        send(inner, link, account, charges).await?;
+        send(inner, link, account, all).await?;
     } else {
         tell(inner, link, account).await?;
     }
     Ok(joined.opens_in)
 }
 
-/// Tells Redis what it has not heard of.
+/// Tells Redis what it has not heard of; first once more what may have arrived, under its number, so that it counts once.
 async fn tell(inner: &Inner, link: &Link, account: &RefCell<Account>) -> Result<(), String> {
-    let changes = account.borrow_mut().take_unsent(inner.tick());
-    send(inner, link, account, changes).await?;
+    let again = account.borrow().telling();
+    send(inner, link, account, again).await?;
+    let unsent = account.borrow_mut().tell_unsent(inner.tick());
+    send(inner, link, account, unsent).await?;
     announce(inner, link, account).await
 }
 
@@ -262,26 +264,22 @@ async fn send(
     inner: &Inner,
     link: &Link,
     account: &RefCell<Account>,
-    changes: Vec<Vec<Change>>,
+    telling: Option<Rc<Telling>>,
 ) -> Result<(), String> {
-    if changes.iter().all(Vec::is_empty) {
+    let Some(telling) = telling else {
         return Ok(());
-    }
+    };
     let (home, epoch) = account.borrow().address();
-    let told = changes.iter().map(Vec::as_slice).enumerate();
-    let told = told.filter(|(_, changes)| !changes.is_empty());
-    let windows = account.borrow().slices(&home, told);
-    let told = inner.bounded(link.adjust(&home, &epoch, &windows)).await;
-    match told {
-        Ok(Some(acts)) => {
-            account.borrow_mut().note(acts);
+    let changes = telling.changes.iter().map(Vec::as_slice).enumerate();
+    let changes = changes.filter(|(_, changes)| !changes.is_empty());
+    let windows = account.borrow().slices(&home, changes);
+    let call = link.adjust(&home, &epoch, telling.number, &windows);
+    match inner.bounded(call).await? {
+        Some(acts) => {
+            account.borrow_mut().told(acts);
             Ok(())
         }
-        Ok(None) => Err(LOST.to_owned()),
-        Err(cause) => {
-            account.borrow_mut().keep_unsent(changes);
-            Err(cause)
-        }
+        None => Err(LOST.to_owned()),
     }
 }
 

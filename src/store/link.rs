@@ -39,12 +39,19 @@ pub(super) struct Home {
     state: String,
     replicas: String,
     cooldowns: String,
+    /// What this replica has told.
+    told: String,
     pub(super) windows: Vec<Place>,
 }
 
 impl Home {
     /// `windows` are named, with the limit and the number of buckets.
-    pub(super) fn new(prefix: &str, instance: &str, windows: &[(String, u64, u64)]) -> Self {
+    pub(super) fn new(
+        prefix: &str,
+        instance: &str,
+        replica: &str,
+        windows: &[(String, u64, u64)],
+    ) -> Self {
         let key = |what: &str| format!("{{{prefix}:{instance}}}:{what}");
         let place = |(name, limit, buckets): &(String, u64, u64)| Place {
             key: key(name),
@@ -55,6 +62,7 @@ impl Home {
             state: key("state"),
             replicas: key("replicas"),
             cooldowns: key("cooldowns"),
+            told: key(&format!("told:{replica}")),
             windows: windows.iter().map(place).collect(),
         }
     }
@@ -199,17 +207,23 @@ impl Link {
         reply::verdict(self.run(call).await?)
     }
 
-    /// Brings changes of earlier charges, and returns the acts; `None` if Redis has lost what it was told.
+    /// Brings changes of earlier charges, unless those of this number have arrived before, and returns the acts; `None` if
+    /// Redis has lost what it was told.
     pub(super) async fn adjust(
         &self,
         home: &Home,
         epoch: &str,
+        number: u64,
         windows: &[Slice<'_, &[Change]>],
     ) -> RedisResult<Option<Acts>> {
         let mut call = Call {
             script: &self.scripts.adjust,
-            keys: vec![&home.state],
-            args: vec![epoch.to_owned(), STATE_LIVES.as_millis().to_string()],
+            keys: vec![&home.state, &home.told],
+            args: vec![
+                epoch.to_owned(),
+                STATE_LIVES.as_millis().to_string(),
+                number.to_string(),
+            ],
         };
         for window in windows {
             let (place, changes) = (window.place, window.what);

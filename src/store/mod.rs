@@ -162,7 +162,7 @@ impl Store {
         let config = Rc::new(config);
         let replica: Rc<str> = Rc::from(format!("{replica:016x}"));
         let account = |id: usize, (name, windows): &(String, Vec<Shared>)| {
-            Account::new(&config, InstanceId(id), name, windows)
+            Account::new(&config, &replica, InstanceId(id), name, windows)
         };
         let open = |name: &str, accounts| Inner::new(&config, &roots, &replica, name, accounts);
         let accounts = instances.iter().enumerate();

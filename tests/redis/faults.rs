@@ -171,6 +171,72 @@ async fn a_clock_that_is_heard_of_late_is_not_taken_for_another() {
     assert_eq!(replica.store.standing().losses, 0);
 }
 
+/// A replica that reaches the server through a slow way, another that does so directly, and how slow the way is.
+async fn by_ways(server: &Server) -> (Replica, Replica, Rc<Cell<Duration>>) {
+    let delay = Rc::new(Cell::new(Duration::ZERO));
+    let port = forward(Rc::new(Cell::new(server.port)), delay.clone()).await;
+    let url = format!("redis://127.0.0.1:{port}");
+    let patience = [("REDIS_TIMEOUT_MS", "200")];
+    let replica = Replica::shared(sharing(&url, &patience), 1_000, MINUTE).await;
+    let other = Replica::shared(sharing(&server.url(), &[]), 1_000, MINUTE).await;
+    (replica, other, delay)
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn what_is_told_again_since_its_answer_came_late_counts_once() {
+    let server = Server::start();
+    let (replica, other, delay) = by_ways(&server).await;
+    let (more, less) = (replica.admit(100).await, replica.admit(100).await);
+    // By then Redis has the script.
+    let first = replica.admit(100).await.unwrap();
+    replica.settle(&first, 50);
+    other.until_used(250).await;
+
+    delay.set(Duration::from_millis(400));
+    replica.settle(&more.unwrap(), 150);
+    replica.settle(&less.unwrap(), 10);
+    replica
+        .until("the fault", |standing| standing.losses == 1)
+        .await;
+    // It arrives all the same.
+    other.until_used(210).await;
+    delay.set(Duration::ZERO);
+    replica
+        .until("sharing", |standing| standing.degraded.is_none())
+        .await;
+
+    is_back_with(&replica, 210).await;
+    other.until_used(220).await;
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn what_was_told_and_never_arrived_is_told_again() {
+    let server = Server::start();
+    let (replica, other, delay) = by_ways(&server).await;
+    let charge = replica.admit(100).await.unwrap();
+    let first = replica.admit(100).await.unwrap();
+    replica.settle(&first, 0);
+    other.until_used(100).await;
+
+    delay.set(Duration::from_millis(1_000));
+    replica.settle(&charge, 10);
+    replica
+        .until("the fault", |standing| standing.losses == 1)
+        .await;
+    for kind in ["normal", "pubsub"] {
+        server.command(&["CLIENT", "KILL", "TYPE", kind]);
+    }
+    delay.set(Duration::ZERO);
+
+    replica
+        .until("sharing", |standing| standing.degraded.is_none())
+        .await;
+    is_back_with(&replica, 10).await;
+    other.until_used(20).await;
+}
+
 #[actix_web::test]
 #[ignore = "needs redis-server"]
 async fn connections_that_are_cut_are_made_again() {
