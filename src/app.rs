@@ -12,13 +12,14 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use actix::Addr;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::{App as WebApp, HttpServer, web};
 use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 
-use crate::actors::{Registry, Setup};
+use crate::actors::{Farewell, Registry, Setup};
 use crate::config::{Config, InstanceConfig};
 use crate::domain::InstanceName;
 use crate::http::{self, Site};
@@ -32,6 +33,7 @@ const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// A server that is bound and ready to run.
 pub struct App {
     server: Server,
+    registry: Addr<Registry>,
     addrs: Vec<SocketAddr>,
 }
 
@@ -84,6 +86,7 @@ impl App {
         let store = store(&config, &shared)?;
         // Every worker builds its own; a failure must show here and not there.
         Proxy::new(shared.clone()).map_err(StartError::Instance)?;
+        let registry = shared.registry.clone();
         let site = web::Data::new(site(&config, store));
         let server_settings = &config.server;
         let address = SocketAddr::new(server_settings.host, server_settings.port);
@@ -109,6 +112,7 @@ impl App {
         let addrs = server.addrs();
         Ok(Self {
             server: server.run(),
+            registry,
             addrs,
         })
     }
@@ -139,12 +143,16 @@ impl App {
         .await
     }
 
-    /// Serves until SIGTERM (open answers may finish) or SIGINT.
+    /// Serves until SIGTERM (open answers may finish) or SIGINT, and takes leave of the other replicas.
     ///
     /// # Errors
     /// If the server itself breaks.
     pub async fn run_until_stopped(self) -> io::Result<()> {
-        self.server.await
+        let outcome = self.server.await;
+        if self.registry.send(Farewell).await.is_err() {
+            log::error!("the registry has gone before the end");
+        }
+        outcome
     }
 }
 

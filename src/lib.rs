@@ -46,6 +46,7 @@
 //! | `Settle` | Lease, from `Drop` -> Instance | a reservation of which nobody said what became of it | none |
 //! | `Confirm` | Lease, or Outbox for streams -> Instance | a good answer has begun, and what its head says of quota | none |
 //! | `Waiting` | http, tests -> Registry | who waits | `QueueView` |
+//! | `Farewell` | app -> Registry | all requests have ended; other replicas are to know what they used | none |
 //! | `Adopt` | Registry -> Instance | what other replicas have found out about it | none |
 //! | `Snapshot` | http, tests -> Registry | the state of all instances | `Vec<InstanceView>` |
 //! | `Describe` | Registry -> Instance | the state of one | `InstanceView` |

@@ -38,7 +38,7 @@ pub use outbox::Outbox;
 pub use queue_view::{QueueView, Waiting, WaitingFor, WaitingModel};
 pub use refusal::Refusal;
 pub use registry::{Registry, Setup};
-pub use shared::DescribeSharing;
+pub use shared::{DescribeSharing, Farewell};
 
 /// Messages that may wait in a mailbox. The default of 16 would make senders queue under load.
 const MAILBOX: usize = 65_536;

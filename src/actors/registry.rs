@@ -23,7 +23,7 @@ use super::messages::{Acquire, Describe, InstanceView, Leave, Settlements, Snaps
 use super::outbox::Settlement;
 use super::queue_view::{QueueView, Waiting, WaitingModel};
 use super::reply::Reply;
-use super::shared::{self, Adopt, DescribeSharing};
+use super::shared::{self, Adopt, DescribeSharing, Farewell};
 use crate::config::{InstanceConfig, QueueConfig, Sharing};
 use crate::domain::{InstanceId, StrategyKind};
 use crate::metrics::QueueMetrics;
@@ -180,6 +180,18 @@ impl Handler<DescribeSharing> for Registry {
 
     fn handle(&mut self, _: DescribeSharing, _: &mut Self::Context) -> Self::Result {
         MessageResult(self.store.as_ref().map(Store::standing))
+    }
+}
+
+impl Handler<Farewell> for Registry {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Farewell, _: &mut Self::Context) -> Self::Result {
+        let (keeper, members) = (self.keeper.take(), self.members.clone());
+        match self.store.clone() {
+            Some(store) => Box::pin(shared::leave(store, keeper, members)),
+            None => Box::pin(std::future::ready(())),
+        }
     }
 }
 

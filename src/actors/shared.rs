@@ -5,16 +5,18 @@
 //! instance knows why, and the next round asks others. Nobody waits for a round trip but the request itself.
 
 use std::collections::BTreeMap;
-use std::rc::Weak;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use actix_rt::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::askers::Asker;
 use super::dispatcher::Dispatcher;
 use super::lease::{Lease, Shared};
+use super::member::Member;
 use super::messages::{Acquire, Outcome, Unavailable, Want};
 use super::refusal::Refusal;
 use crate::config::{InstanceConfig, Sharing};
@@ -39,6 +41,29 @@ pub struct Adopt(pub(super) Vec<News>);
 #[derive(Message, Debug)]
 #[rtype(result = "Option<Standing>")]
 pub struct DescribeSharing;
+
+/// Tells the Registry that no request will come any more. It answers when the other replicas have been told what these used,
+/// or after `REDIS_TIMEOUT_MS`.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Farewell;
+
+/// How often to look whether all requests have been settled.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Leaves the other replicas, once what has just ended is settled; that may still be on its way from the workers' threads.
+pub(super) async fn leave(store: Store, keeper: Option<JoinHandle<()>>, members: Rc<[Member]>) {
+    let start = Instant::now();
+    let is_open = || members.iter().any(|member| member.gauge.in_flight() > 0);
+    while is_open() && start.elapsed() < store.timeout() / 2 {
+        actix_rt::time::sleep(LOOK).await;
+    }
+    if let Some(keeper) = keeper {
+        keeper.abort();
+        let _ = keeper.await;
+    }
+    store.leave(start + store.timeout()).await;
+}
 
 /// Opens the store of these instances.
 pub(super) fn open(sharing: Sharing, instances: &[Arc<InstanceConfig>]) -> Store {

@@ -150,9 +150,9 @@ impl Account {
         self.ahead.worth(parts, free)
     }
 
-    /// Gives back what was charged ahead and is not used.
-    fn give_back(&mut self, now: Tick) {
-        for (at, part) in self.ahead.take_left(now) {
+    /// Gives back what was charged ahead before a tick and is not used.
+    pub(super) fn give_back(&mut self, now: Tick, before: Tick) {
+        for (at, part) in self.ahead.take_left(before) {
             self.settle(now, at, By::Store, &part, Tokens::ZERO);
         }
     }
@@ -198,7 +198,7 @@ impl Account {
 
     /// Returns what Redis has not heard of, to be told.
     pub(super) fn tell_unsent(&mut self, now: Tick) -> Option<Rc<Telling>> {
-        self.give_back(now);
+        self.give_back(now, now);
         let ledgers = self.ledgers.iter_mut();
         let changes = ledgers.map(|ledger| ledger.take_unsent(now)).collect();
         self.begin_telling(changes)
@@ -206,7 +206,7 @@ impl Account {
 
     /// Returns all that was admitted here and still counts, to be told to a Redis that knows nothing.
     pub(super) fn tell_all(&mut self, now: Tick) -> Option<Rc<Telling>> {
-        self.give_back(now);
+        self.give_back(now, now);
         let ledgers = self.ledgers.iter_mut();
         let changes = ledgers.map(|ledger| ledger.own_charges(now)).collect();
         self.begin_telling(changes)

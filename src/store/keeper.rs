@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::mpsc::unbounded_channel;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::account::{Account, Telling};
 use super::inner::{Inner, Mode, now};
@@ -239,6 +239,28 @@ async fn tell(inner: &Inner, link: &Link, account: &RefCell<Account>) -> Result<
     let unsent = account.borrow_mut().tell_unsent(inner.tick());
     send(inner, link, account, unsent).await?;
     announce(inner, link, account).await
+}
+
+/// Tells what Redis has not heard of and takes this replica out, so that the others reckon without it at once. Nobody asks
+/// any more, and the task of [`run`] has ended; what it told last may be told again.
+pub(super) async fn leave(inner: &Inner, until: Instant) {
+    let Some(link) = inner.link.borrow().clone() else {
+        return;
+    };
+    let gone = each(inner, async |account| {
+        let now = inner.tick();
+        account.borrow_mut().give_back(now, Tick(u64::MAX));
+        tell(inner, &link, account).await?;
+        let home = account.borrow().home.clone();
+        inner.bounded(link.leave(&home, &inner.replica)).await
+    });
+    let cause = match timeout_at(until, gone).await {
+        Ok(Ok(_)) => return,
+        Ok(Err(cause)) => cause,
+        Err(_) => "there was no time".to_owned(),
+    };
+    let instances = inner.instances.as_str();
+    log::warn!(cause, instances; "redis could not be told all before the end: it leaves with the minute");
 }
 
 async fn announce(inner: &Inner, link: &Link, account: &RefCell<Account>) -> Result<(), String> {

@@ -296,6 +296,14 @@ impl Link {
         reply::pulse(self.run(call).await?, &home.windows)
     }
 
+    /// Takes a replica out of those of an instance.
+    pub(super) async fn leave(&self, home: &Home, replica: &str) -> RedisResult<()> {
+        let mut command = redis::cmd("ZREM");
+        command.arg(&home.replicas).arg(replica);
+        self.wire.send(&command).await?;
+        Ok(())
+    }
+
     async fn run(&self, call: Call<'_>) -> RedisResult<Value> {
         let known = self
             .wire

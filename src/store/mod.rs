@@ -214,10 +214,15 @@ impl Store {
         account.fits(now, parts, replicas, ahead)
     }
 
-    /// Returns how long a request may wait in all its calls of [`Store::admit`]: `REDIS_TIMEOUT_MS`.
-    pub fn patience(&self) -> Patience {
+    /// Returns how long any wait for Redis may last: `REDIS_TIMEOUT_MS`.
+    pub fn timeout(&self) -> Duration {
         let place = self.places.first();
-        let whole = place.map_or(Duration::ZERO, |place| place.config.timeout);
+        place.map_or(Duration::ZERO, |place| place.config.timeout)
+    }
+
+    /// Returns how long a request may wait in all its calls of [`Store::admit`].
+    pub fn patience(&self) -> Patience {
+        let whole = self.timeout();
         Patience { whole, left: whole }
     }
 
@@ -339,5 +344,11 @@ impl Store {
     /// `listen` is called after each heartbeat, for each instance, with what other replicas have found out.
     pub async fn keep(self, listen: impl Fn(InstanceId, Vec<News>)) {
         join_all(self.places.iter().map(|place| keeper::run(place, &listen))).await;
+    }
+
+    /// Tells Redis what it has not heard of yet and takes this replica out, for the end. The task of [`Store::keep`] must
+    /// have ended. Where Redis is away there is nobody to tell.
+    pub async fn leave(&self, until: Instant) {
+        join_all(self.places.iter().map(|place| keeper::leave(place, until))).await;
     }
 }

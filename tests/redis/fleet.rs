@@ -33,9 +33,11 @@ pub struct Got {
 
 /// A resource that is never short of anything, so that only the proxies' limit counts.
 pub async fn resource() -> Simulator {
-    let model = "text-embedding-3-small";
-    let deployment = SimDeployment::new(model, model, Tokens(100_000_000)).rpm(600_000);
-    let resource = Resource::new("a").key(KEY).deployment(deployment);
+    let rich = |model| SimDeployment::new(model, model, Tokens(100_000_000)).rpm(600_000);
+    let resource = Resource::new("a")
+        .key(KEY)
+        .deployment(rich("text-embedding-3-small"))
+        .deployment(rich("gpt-4o"));
     Simulator::start(resource, ([127, 0, 0, 1].into(), 0))
         .await
         .unwrap()
@@ -84,6 +86,49 @@ impl Proxy {
             .iter()
             .filter(|line| line.contains(words))
             .count()
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        signal(self.process.child.id(), "TERM");
+    }
+
+    /// Waits until it has ended, and returns how long that took.
+    pub async fn ended(&mut self) -> Duration {
+        let start = Instant::now();
+        while self.process.child.try_wait().unwrap().is_none() {
+            assert!(
+                start.elapsed() < SOON,
+                "it does not stop: {:#?}",
+                self.lines()
+            );
+            actix_rt::time::sleep(Duration::from_millis(5)).await;
+        }
+        start.elapsed()
+    }
+
+    /// Has this many clients chat, each reserving far more than it uses, until the proxy has gone; returns the tokens used.
+    pub async fn chat_until_gone(&self, clients: usize) -> u64 {
+        let body = json!({
+            "model": "gpt-4o",
+            "max_tokens": 5_000,
+            "messages": [{"role": "user", "content": "Hello"}],
+        });
+        let client = async || {
+            let mut used = 0;
+            loop {
+                let request = self
+                    .client
+                    .post(format!("{}/v1/chat/completions", self.url));
+                let Ok(mut response) = request.send_json(&body).await else {
+                    return used;
+                };
+                let answer: Value = response.json().await.unwrap();
+                used += answer["usage"]["total_tokens"].as_u64().unwrap();
+            }
+        };
+        let clients = (0..clients).map(|_| client());
+        join_all(clients).await.iter().sum()
     }
 
     /// Lets it stand still, as its machine may.
@@ -145,6 +190,19 @@ impl Proxy {
                 "not {count} replicas: {}",
                 status["redis"]
             );
+            actix_rt::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until at least so much is used by all.
+    pub async fn until_used(&self, tokens: u64) {
+        let start = Instant::now();
+        loop {
+            let status = self.get("/v1/instances/status").await;
+            if status["instances"][0]["current_tpm"].as_u64() >= Some(tokens) {
+                return;
+            }
+            assert!(start.elapsed() < SOON, "not {tokens}: {status}");
             actix_rt::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -166,3 +166,58 @@ async fn a_429_seen_by_one_keeps_the_other_away_within_a_second_and_its_end_is_h
     assert_eq!(one.ask().await, Some(PIECE));
     assert_eq!(other.ask().await, Some(PIECE));
 }
+
+/// What Redis has of the instance `a`.
+fn in_redis(server: &Server, words: &[&str]) -> u64 {
+    redis::from_redis_value(server.command(words)).unwrap()
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn a_proxy_that_is_stopped_under_load_leaves_nothing_but_what_was_used() {
+    let server = Server::start();
+    let sim = resource().await;
+    let url = server.url();
+    let mut fleet = shared_fleet(&sim, 2, 10_000_000, &[("REDIS_URL", &url), PATIENT]).await;
+    let mut stopped = fleet.remove(0);
+
+    let stop = async {
+        fleet[0].until_used(60_000).await;
+        stopped.terminate();
+    };
+    let (used, ()) = tokio::join!(stopped.chat_until_gone(16), stop);
+    stopped.ended().await;
+
+    // At once, and not when it would have been missed.
+    let held = in_redis(&server, &["HGET", "{azure-openai-proxy:a}:tokens", "used"]);
+    let replicas = in_redis(&server, &["ZCARD", "{azure-openai-proxy:a}:replicas"]);
+    assert_eq!((held, replicas), (used, 1), "{:#?}", stopped.lines());
+    fleet[0].until_replicas(1).await;
+    let status = fleet[0].get("/v1/instances/status").await;
+    assert_eq!(status["instances"][0]["current_tpm"], used);
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn a_redis_that_does_not_answer_delays_the_end_by_no_more_than_its_time() {
+    let mut server = Server::start();
+    let sim = resource().await;
+    let url = server.url();
+    let mut fleet = shared_fleet(&sim, 2, LIMIT, &[("REDIS_URL", &url), PATIENT]).await;
+    let (mut dead, mut frozen) = (fleet.remove(0), fleet.remove(0));
+
+    server.freeze();
+    frozen.terminate();
+    let with_frozen = frozen.ended().await;
+    server.thaw();
+    server.kill();
+    dead.until("degraded").await;
+    dead.terminate();
+    let with_none = dead.ended().await;
+
+    assert!(
+        with_frozen < Duration::from_millis(2_500),
+        "{with_frozen:?}"
+    );
+    assert!(with_none < Duration::from_millis(1_500), "{with_none:?}");
+}
