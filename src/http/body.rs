@@ -35,7 +35,7 @@ impl Incoming {
         site: &Site,
     ) -> Result<Self, ApiError> {
         let encoding = headers.get(header::CONTENT_ENCODING);
-        if encoding.is_some_and(|encoding| encoding.as_bytes() != b"identity") {
+        if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
             return Err(invalid(
                 "Compressed request bodies are not supported; send the body as it is.",
             ));

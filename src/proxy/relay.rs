@@ -213,6 +213,10 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
+    // Chunks win over a length (RFC 9112, 6.3).
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return None;
+    }
     headers
         .get(header::CONTENT_LENGTH)?
         .to_str()

@@ -19,6 +19,7 @@ mod forms;
 mod give_up;
 mod healing;
 mod helpers;
+mod hostile;
 mod leaks;
 mod limits;
 mod media;

@@ -16,7 +16,7 @@ use futures_util::Stream;
 use tokio::time::Instant;
 
 use super::seen::{Seen, Show};
-use super::{Broken, Dialect, PREAMBLE, Silence, Sorting, next};
+use super::{Broken, Dialect, HELD, PREAMBLE, Silence, Sorting, next};
 use crate::actors::Outcome;
 use crate::domain::Tokens;
 use crate::error::{response_error_event, stream_error_event};
@@ -43,7 +43,7 @@ pub(in crate::proxy) struct Events {
 }
 
 impl Events {
-    /// Reads up to the first content, or until [`PREAMBLE`] has gone by since the first event.
+    /// Reads up to the first content, or until [`PREAMBLE`] has gone by since the first event, or more than [`HELD`] come.
     pub(super) async fn begin(answer: Answer, sorting: Sorting) -> Result<Self, Broken> {
         let mut events = Self {
             answer,
@@ -56,10 +56,14 @@ impl Events {
             content_by: sorting.deadline,
         };
         let mut release: Option<Instant> = None;
-        while !events.seen.is_showable() {
+        let mut held = 0;
+        while !events.seen.is_showable() && (held <= HELD || events.ready.is_empty()) {
             let until = release.map_or(sorting.deadline, |at| at.min(sorting.deadline));
             match next(&mut events.answer, until).await {
-                Ok(Some(chunk)) => events.take(chunk),
+                Ok(Some(chunk)) => {
+                    held += chunk.len();
+                    events.take(chunk);
+                }
                 Ok(None) => {
                     events.take_last();
                     events.seen.ended();
