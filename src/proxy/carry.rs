@@ -102,11 +102,9 @@ impl Proxy {
         unavailable: Unavailable,
         past: Past,
     ) -> Result<HttpResponse, ApiError> {
+        let search = field.search(job, past.strangers());
         match past.last(job, &unavailable) {
-            Ok(last) => {
-                let is_everyone = field.left_out().is_empty();
-                self.give_up(account, &job.subject(), unavailable, last, is_everyone)
-            }
+            Ok(last) => self.give_up(account, &job.subject(), unavailable, last, &search),
             Err(error) => Err(account.refuse(error)),
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::Shared;
 use super::errand::{Action, Job};
-use super::foreign::ties;
+use super::foreign::{Search, thing, ties};
 use super::give_up::Last;
 use crate::actors::{Refusal, Unavailable};
 use crate::config::InstanceConfig;
@@ -150,6 +150,16 @@ impl Field {
                 "no instance that serves the model has an api-version that knows all fields of the request; \
                  trying all the same, and saying so once for each field"
             );
+        }
+    }
+
+    /// Says what is known of where the job belongs, now that none is left to be asked.
+    pub(super) fn search(&self, job: Job<'_>, strangers: u32) -> Search {
+        Search {
+            thing: thing(job),
+            strangers,
+            is_home_known: !self.elsewhere.is_empty(),
+            is_everyone: self.left_out().is_empty(),
         }
     }
 

@@ -23,6 +23,79 @@ pub(super) fn ties(job: Job<'_>) -> impl Iterator<Item = &str> {
     ties.iter().map(|tie| tie.id.as_str()).chain(id)
 }
 
+/// What is known of where a job belongs, for errors that tell why it got nowhere.
+pub(super) struct Search {
+    /// What the job is about or continues, in words; none if it could go anywhere.
+    pub(super) thing: Option<String>,
+    /// Instances that were asked and do not have it.
+    pub(super) strangers: u32,
+    /// Only the resource that made it was to be asked.
+    pub(super) is_home_known: bool,
+    /// No instance was left out.
+    pub(super) is_everyone: bool,
+}
+
+impl Search {
+    /// Says what the rest could not be asked for; `None` if nothing is known that others could not say of any request.
+    pub(super) fn none_can_be_asked(&self) -> Option<String> {
+        let thing = self.thing.as_ref()?;
+        match self.none_of_the_asked() {
+            Some(asked) => Some(format!("{asked}, and no other instance can be asked now")),
+            None if self.is_home_known => Some(format!(
+                "Only the instance that made it has {thing}, and it cannot be asked now"
+            )),
+            None => None,
+        }
+    }
+
+    /// Says who gave no answer; `None` as above.
+    pub(super) fn none_answered(&self) -> Option<String> {
+        let thing = self.thing.as_ref()?;
+        match self.none_of_the_asked() {
+            Some(asked) => Some(format!(
+                "{asked}, and no other gave an answer; the last one"
+            )),
+            None if self.is_home_known => {
+                Some(format!("The instance that has {thing} gave no answer"))
+            }
+            None => None,
+        }
+    }
+
+    fn none_of_the_asked(&self) -> Option<String> {
+        let thing = self.thing.as_ref()?;
+        match self.strangers {
+            0 => None,
+            1 => Some(format!("The instance that was asked does not have {thing}")),
+            many => Some(format!(
+                "{many} instances were asked and do not have {thing}"
+            )),
+        }
+    }
+}
+
+/// Returns what a job is about or continues, in words.
+pub(super) fn thing(job: Job<'_>) -> Option<String> {
+    match job {
+        Job::Call(call) => {
+            let tie = call.ask.ties.first()?;
+            Some(match tie.kept {
+                Kept::Response => format!("the response `{}`", tie.id),
+                Kept::Conversation => format!("the conversation `{}`", tie.id),
+                Kept::Item => format!("the item `{}`", tie.id),
+                Kept::Encrypted => "the key to the encrypted content".to_owned(),
+            })
+        }
+        Job::Errand(errand) => {
+            let id = errand.id.as_ref()?;
+            Some(match errand.action.is_of_conversations() {
+                true => format!("the conversation `{id}`"),
+                false => format!("the response `{id}`"),
+            })
+        }
+    }
+}
+
 /// What an instance lacks because another one has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Foreign {
@@ -102,7 +175,15 @@ impl Foreign {
 
     /// Builds the error for what none of several instances knew.
     pub(super) fn nobody(self, job: Job<'_>, asked: u32) -> ApiError {
-        let gone = "It may have expired or been deleted, or the instance that made it is no longer configured.";
+        let gone = match job {
+            Job::Call(_) => {
+                "It may have expired or been deleted, or the instance that made it is no longer configured or does not \
+                 serve the model."
+            }
+            Job::Errand(_) => {
+                "It may have expired or been deleted, or the instance that made it is no longer configured."
+            }
+        };
         let unknown = |code: Code, what: &str, kept: Kept| {
             let id = id(job, kept);
             let message = format!("None of {asked} instances knows the {what} `{id}`. {gone}");

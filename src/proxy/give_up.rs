@@ -10,6 +10,7 @@ use actix_http::header::HeaderMap;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::foreign::Search;
 use super::upstream::NoAnswer;
 use crate::actors::{Refusal, Unavailable};
 use crate::domain::{InstanceId, InstanceName, ModelName};
@@ -75,11 +76,11 @@ pub(super) fn soonest(unavailable: &Unavailable) -> Option<Duration> {
     }
 }
 
-/// Builds the error for a request that no instance could be asked for; `is_everyone` says that none was left out.
+/// Builds the error for a request that no instance could be asked for.
 pub(super) fn unavailable(
     unavailable: &Unavailable,
     model: &ModelName,
-    is_everyone: bool,
+    search: &Search,
     name_of: impl Fn(InstanceId) -> Option<InstanceName>,
 ) -> ApiError {
     match unavailable {
@@ -101,7 +102,7 @@ pub(super) fn unavailable(
             ApiError::new(Code::RequestExceedsTpm, message)
         }
         Unavailable::Busy { refusals, again_in } => {
-            busy(refusals, *again_in, model, is_everyone, name_of)
+            busy(refusals, *again_in, model, search, name_of)
         }
         Unavailable::Uncertain => {
             ApiError::new(Code::Internal, "The request could not be counted.")
@@ -126,7 +127,7 @@ fn busy(
     refusals: &[(InstanceId, Refusal)],
     again_in: Option<Duration>,
     model: &ModelName,
-    is_everyone: bool,
+    search: &Search,
     name_of: impl Fn(InstanceId) -> Option<InstanceName>,
 ) -> ApiError {
     let mut reasons = Vec::new();
@@ -142,7 +143,7 @@ fn busy(
     let each: Vec<String> = reasons.iter().map(in_words).collect();
     let each = each.join(", ");
     if are_missing(refusals) {
-        return missing(&each, model, is_everyone).with_instances(reasons);
+        return missing(&each, model, search.is_everyone).with_instances(reasons);
     }
     let when = again_in.map_or(String::new(), |wait| {
         format!(" Try again in {} s.", in_seconds(wait))
@@ -152,7 +153,9 @@ fn busy(
         true => String::new(),
         false => format!(": {} ({each})", counted(refusals)),
     };
-    let message = format!("No instance can serve `{model}` now{why}.{when}");
+    let what = search.none_can_be_asked();
+    let what = what.unwrap_or_else(|| format!("No instance can serve `{model}` now"));
+    let message = format!("{what}{why}.{when}");
     let error = ApiError::new(Code::NoCapacityAvailable, message)
         .with_retry_after(again_in)
         .with_instances(reasons);
@@ -228,21 +231,24 @@ fn describe(refusal: Refusal) -> &'static str {
 }
 
 /// Builds the error for a request that was tried and brought no answer.
-pub(super) fn no_answer(last: &NoAnswer, attempts: u32, soonest: Option<Duration>) -> ApiError {
+pub(super) fn no_answer(
+    last: &NoAnswer,
+    attempts: u32,
+    soonest: Option<Duration>,
+    search: &Search,
+) -> ApiError {
     let code = match last.kind.is_timeout() {
         true => Code::UpstreamTimeout,
         false => Code::UpstreamUnreachable,
     };
-    let tried = match attempts {
-        1 => "The only instance available".to_owned(),
-        many => format!("{many} instances were tried, and none"),
+    let summary = &last.summary;
+    let message = match (search.none_answered(), attempts) {
+        (Some(what), _) => format!("{what}: {summary}."),
+        (None, 1) => format!("The only instance available gave no answer: {summary}."),
+        (None, many) => format!(
+            "{many} instances were tried, and none gave an answer; the last one: {summary}."
+        ),
     };
-    let verb = if attempts == 1 {
-        "gave no answer"
-    } else {
-        "gave an answer"
-    };
-    let message = format!("{tried} {verb}; the last one: {}.", last.summary);
     ApiError::new(code, message).with_retry_after(soonest)
 }
 
@@ -261,9 +267,19 @@ mod tests {
         })
     }
 
+    /// A request that is tied to nobody.
+    fn anyone() -> Search {
+        Search {
+            thing: None,
+            strangers: 0,
+            is_home_known: false,
+            is_everyone: true,
+        }
+    }
+
     fn told(reason: &Unavailable) -> ApiError {
         let name_of = |id: InstanceId| Some(InstanceName::new(format!("i{}", id.0)));
-        unavailable(reason, &ModelName::new("gpt-4o"), true, name_of)
+        unavailable(reason, &ModelName::new("gpt-4o"), &anyone(), name_of)
     }
 
     #[test]
@@ -333,9 +349,19 @@ mod tests {
             kind: Failed::AfterSending,
             summary: "no answer within 1 s".to_owned(),
         };
-        assert_eq!(no_answer(&silent, 2, None).error_response().status(), 504);
+        assert_eq!(
+            no_answer(&silent, 2, None, &anyone())
+                .error_response()
+                .status(),
+            504
+        );
 
         let broken = NoAnswer::broken("cannot connect");
-        assert_eq!(no_answer(&broken, 1, None).error_response().status(), 502);
+        assert_eq!(
+            no_answer(&broken, 1, None, &anyone())
+                .error_response()
+                .status(),
+            502
+        );
     }
 }

@@ -55,7 +55,7 @@ use self::continued::with_history;
 use self::declined::Declined;
 use self::ending::{succeed, with_headers};
 use self::errand::{Errand, Job};
-use self::foreign::{Foreign, ties};
+use self::foreign::{Foreign, Search, ties};
 use self::give_up::Last;
 use self::pool::Pool;
 use self::relay::{Broken, Form, Sorting};
@@ -317,7 +317,7 @@ impl Proxy {
         subject: &ModelName,
         unavailable: Unavailable,
         last: Option<Last>,
-        is_everyone: bool,
+        search: &Search,
     ) -> Result<HttpResponse, ApiError> {
         let soonest = give_up::soonest(&unavailable);
         match last {
@@ -342,13 +342,13 @@ impl Proxy {
                 Ok(with_headers(status, headers, body))
             }
             Some(Last::Nothing(no_answer)) => {
-                let error = give_up::no_answer(&no_answer, account.attempts(), soonest);
+                let error = give_up::no_answer(&no_answer, account.attempts(), soonest, search);
                 Err(account.refuse(error))
             }
             None => {
                 let names =
                     |id: InstanceId| self.shared.instances.get(id.0).map(|c| c.name.clone());
-                let mut error = give_up::unavailable(&unavailable, subject, is_everyone, names);
+                let mut error = give_up::unavailable(&unavailable, subject, search, names);
                 if error.status_code() == StatusCode::TOO_MANY_REQUESTS {
                     error = error.with_quota(self.pool_headers(&account));
                 }

@@ -39,6 +39,11 @@ impl Past {
         self.strangers += 1;
     }
 
+    /// Returns how many instances lack what another one has.
+    pub(super) fn strangers(&self) -> u32 {
+        self.strangers
+    }
+
     /// Returns what is left to relay, or the error for what none of several instances knew.
     pub(super) fn last(
         self,

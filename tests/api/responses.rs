@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use azure_openai_proxy::simulator::{Answer as Script, Chunking, Cut, Mark, Play};
+use azure_openai_proxy::simulator::{Answer as Script, Chunking, Cut, Hint, Mark, Play, Throttle};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ use crate::helpers::*;
 mod affinity;
 mod conversations;
 mod failed;
+mod homes;
 mod makers;
 mod misfits;
 mod references;
