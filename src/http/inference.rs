@@ -138,11 +138,12 @@ fn model_for(proxy: &Proxy, site: &Site, name: String) -> String {
     model.map_or(name, ToString::to_string)
 }
 
+/// Returns the headers that go up, each once: of two content-types the first is what the body was read by.
 pub(super) fn forwarded(from: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
     for (name, value) in from {
-        if headers::is_forwarded_up(name) {
-            kept.append(name.clone(), value.clone());
+        if headers::is_forwarded_up(name) && !kept.contains_key(name) {
+            kept.insert(name.clone(), value.clone());
         }
     }
     kept

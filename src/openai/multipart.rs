@@ -306,7 +306,7 @@ pub fn boundary(content_type: &[u8]) -> Result<Vec<u8>, Malformed> {
     if !is_form {
         return Err(Malformed::OtherType);
     }
-    let found = parameter(content_type, "boundary").ok_or(Malformed::NoBoundary)?;
+    let found = only_parameter(content_type, "boundary").ok_or(Malformed::NoBoundary)?;
     match found.len() {
         1..=LONGEST_BOUNDARY => Ok(found),
         _ => Err(Malformed::NoBoundary),
@@ -317,7 +317,7 @@ pub fn boundary(content_type: &[u8]) -> Result<Vec<u8>, Malformed> {
 fn part(head: &[u8], whole: usize, value: usize) -> Option<Part> {
     let disposition = disposition(head)?;
     Some(Part {
-        name: parameter(disposition, "name")?,
+        name: only_parameter(disposition, "name")?,
         is_file: ["filename", "filename*"]
             .iter()
             .any(|name| parameter(disposition, name).is_some()),
@@ -337,8 +337,14 @@ fn disposition(head: &[u8]) -> Option<&[u8]> {
     })
 }
 
-/// Returns a parameter of a header such as `form-data; name="model"`, whose name is compared without case.
-fn parameter(header: &[u8], wanted: &str) -> Option<Vec<u8>> {
+/// Returns a parameter that a header has once; if it had two, nobody could say which one an instance takes.
+fn only_parameter(header: &[u8], wanted: &str) -> Option<Vec<u8>> {
+    let (value, rest) = parameter(header, wanted)?;
+    parameter(rest, wanted).is_none().then_some(value)
+}
+
+/// Returns a parameter of a header such as `form-data; name="model"`, whose name is compared without case, and what follows.
+fn parameter<'a>(header: &'a [u8], wanted: &str) -> Option<(Vec<u8>, &'a [u8])> {
     let mut rest = past(header, b';')?;
     loop {
         let end = memchr::memchr2(b'=', b';', rest)?;
@@ -349,7 +355,7 @@ fn parameter(header: &[u8], wanted: &str) -> Option<Vec<u8>> {
         };
         let (value, after) = value(after.trim_ascii_start());
         if name.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()) {
-            return Some(value);
+            return Some((value, after));
         }
         rest = past(after, b';')?;
     }

@@ -3,6 +3,7 @@
 use azure_openai_proxy::simulator::{Answer as Script, Play};
 use bytes::Bytes;
 
+use crate::forms::{KIND, field, file, form, pool_of_two};
 use crate::helpers::*;
 use crate::raw::RawClient;
 
@@ -102,6 +103,36 @@ async fn post_to(app: &TestApp, target: &str) -> String {
         &format!("{head}content-length: {length}\r\n\r\n{BODY}"),
     )
     .await
+}
+
+#[actix_web::test]
+async fn a_form_goes_up_under_the_one_content_type_by_which_it_was_read() {
+    let app = pool_of_two().start().await;
+    let body = form(&[file("file", b"RIFF"), field("model", "whisper-1")]);
+    let other = "multipart/form-data; boundary=another";
+    let head = format!(
+        "POST /v1/audio/transcriptions HTTP/1.1\r\nhost: proxy\r\nconnection: close\r\ncontent-type: {KIND}\r\n\
+         content-type: {other}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut client = RawClient::connect(&app).await;
+
+    client.send(&[head.as_bytes(), &body].concat()).await;
+    client.read_to_end().await;
+
+    assert!(
+        client.text().starts_with("HTTP/1.1 200"),
+        "{}",
+        client.text()
+    );
+    let seen = app.sims[0].requests().pop().unwrap();
+    let kinds = seen
+        .headers
+        .iter()
+        .filter(|(name, _)| name == "content-type");
+    let kinds: Vec<&str> = kinds.map(|(_, kind)| kind.as_str()).collect();
+    assert_eq!(kinds, [KIND]);
+    app.finish().await;
 }
 
 #[actix_web::test]

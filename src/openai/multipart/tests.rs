@@ -51,6 +51,7 @@ fn the_boundary_is_quoted_or_not() {
         "multipart/form-data",
         "multipart/form-data; boundary=",
         "multipart/form-data; charset=utf-8",
+        "multipart/form-data; boundary=one; Boundary=two",
     ] {
         assert_eq!(
             boundary(kind.as_bytes()),
@@ -97,6 +98,12 @@ fn what_is_no_form_is_refused_for_its_reason() {
         (format!("{part}--b\r\n--b--"), Malformed::Unnamed),
         (
             format!("{part}--b\r\nContent-Disposition: form-data\r\n\r\nvalue\r\n--b--"),
+            Malformed::Unnamed,
+        ),
+        (
+            format!(
+                "{part}--b\r\nContent-Disposition: form-data; name=x; NAME=\"model\"\r\n\r\nv\r\n--b--"
+            ),
             Malformed::Unnamed,
         ),
         (part.repeat(MOST_PARTS + 1) + "--b--", Malformed::TooMany),
