@@ -90,7 +90,7 @@ pub(super) struct Charge {
 pub(super) struct View {
     log: Window,
     turns: u64,
-    /// What was not charged after all, since the start.
+    /// What was not charged after all while the log held it, since the start.
     refused: Tokens,
     anchor: Option<Anchor>,
     /// What Azure charges for each token that we expect.
@@ -202,10 +202,12 @@ impl View {
     pub(super) fn refused(&mut self, now: Instant, charge: Charge) {
         self.log
             .settle(now, charge.mark, charge.tokens, Tokens::ZERO);
+        if now.saturating_duration_since(charge.at) >= WINDOW {
+            return;
+        }
         self.refused = self.refused + charge.tokens;
         if let Some(anchor) = &mut self.anchor
             && anchor.turn > charge.turn
-            && now.saturating_duration_since(charge.at) < WINDOW
         {
             // It was never part of what Azure said.
             anchor.most = anchor.most.less(charge.tokens);
@@ -259,9 +261,10 @@ impl View {
             return false;
         }
         // Its own charge is part of both.
-        let counted = charge.least.less(self.refused.less(charge.refused));
-        let least = limit.0 as f64 / charge.most.0.max(1) as f64;
-        let most = limit.0 as f64 / counted.0.max(1) as f64;
+        let admitted = charge.least.less(self.refused.less(charge.refused));
+        let with_it = self.counted_at_most(now, charge);
+        let least = limit.0 as f64 / with_it.0.max(1) as f64;
+        let most = limit.0 as f64 / admitted.0.max(1) as f64;
         let scale = self.scale.clamp(least, most.max(least));
         if !SCALES.contains(&scale) {
             return false;
@@ -269,6 +272,14 @@ impl View {
         self.scale = scale;
         self.explained = Some((now, limit));
         true
+    }
+
+    /// Returns the most that Azure can have counted with a charge that it refused: what the log has held since that left,
+    /// but for what was refused and for what left too late to have arrived before.
+    fn counted_at_most(&mut self, now: Instant, charge: Charge) -> Tokens {
+        let all = self.log.used(now) + self.log.left().less(charge.left);
+        let later = self.log.since(charge.at + WAY + WAY + BUCKET);
+        all.less(later) + charge.tokens
     }
 
     /// Says whether a charge of the last minute counts.

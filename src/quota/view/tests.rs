@@ -1,5 +1,7 @@
 //! What is believed of Azure's log, on invented clocks.
 
+mod explained;
+
 use super::*;
 
 fn start() -> Instant {
