@@ -102,7 +102,7 @@ impl State {
     ) -> (Need, Tokens) {
         let config = &self.config;
         self.quota
-            .open(now, deployment, || config.tpm_of(deployment));
+            .open(now, deployment, || config.limit_of(deployment));
         let limit = self.quota.limit(deployment);
         let prompt = self.prompt(want, limit);
         let need = Need {

@@ -272,12 +272,17 @@ impl InstanceConfig {
     }
 
     /// Returns the limit of a deployment of its own, if it has one.
+    pub fn tpm_of(&self, deployment: &Deployment) -> Option<Tokens> {
+        self.limit_of(deployment).map(|(_, limit)| limit)
+    }
+
+    /// Returns the same with the model for which it was configured.
     ///
     /// Azure does not tell the case of deployments apart, so neither may a limit.
-    pub fn tpm_of(&self, deployment: &Deployment) -> Option<Tokens> {
-        let limits = self.max_tpm_of.iter();
+    pub fn limit_of(&self, deployment: &Deployment) -> Option<(&ModelKey, Tokens)> {
+        let limits = self.max_tpm_of.iter().map(|(model, limit)| (model, *limit));
         let own = limits.filter(|(model, _)| self.is_served_by(model, deployment));
-        own.map(|(_, limit)| *limit).min()
+        own.min_by_key(|(model, limit)| (*limit, *model))
     }
 
     /// Returns the variable that decides [`InstanceConfig::tpm_for`].

@@ -2,7 +2,8 @@
 //!
 //! Azure states a limit per minute, and holds some models to a sixth of it in any 10 s (measured; its pages say "1 or
 //! 10 seconds"). Which it is shows in `x-ratelimit-remaining-requests`: more than a sixth left can only be a minute's.
-//! Until that has been seen the short window is kept to, which is safe for both.
+//! Until that has been seen, and after it was disproved, the short window is kept to, which is safe for both. A limit
+//! that no answer has named for ten minutes is forgotten: it may have been changed.
 //!
 //! Calls that the newest answer has counted beyond ours are others'. When they were made is not known, so they count for
 //! a whole span, or until the next answer tells: one comes as soon as a call of ours makes room for another. Should the
@@ -10,11 +11,14 @@
 //! leave evenly, by which as many calls go as in seconds.
 //! A call that was sent stays counted whatever becomes of it, since Azure says that failed ones may count.
 
+mod minute;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::domain::Tokens;
 use crate::window::{BUCKET, Mark, Window};
+use minute::ByMinute;
 
 /// The short window.
 const SHORT: Duration = Duration::from_secs(10);
@@ -31,6 +35,9 @@ const SHARE: u64 = 6;
 /// Seconds in a minute.
 const SECONDS: u64 = 60;
 
+/// How long a limit holds that answers have named, if none names it again.
+const LEARNED: Duration = Duration::from_secs(600);
+
 /// Our calls in Azure's windows when one of them left, itself included.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Made {
@@ -38,6 +45,8 @@ pub(super) struct Made {
     at: Instant,
     short: u64,
     minute: u64,
+    /// None was made so shortly before that it may have arrived later.
+    is_apart: bool,
     /// What had been taken back since the start.
     withdrawn: u64,
 }
@@ -75,9 +84,11 @@ pub(super) struct Calls {
     limit: Option<u64>,
     short: Window,
     minute: Window,
-    is_by_minute: bool,
+    by_minute: ByMinute,
     /// It has been seen that the window is longer than a second.
     seen_to_outlast: bool,
+    /// The newest call of which the answer named the limit; `None` while that is configured or not known.
+    told: Option<Made>,
     turns: u64,
     /// Calls that were taken back since the start.
     withdrawn: u64,
@@ -104,8 +115,9 @@ impl Calls {
             limit: None,
             short: Window::over(SHORT + WAY, Tokens(u64::MAX), start),
             minute: Window::over(MINUTE + WAY, Tokens(u64::MAX), start),
-            is_by_minute: false,
+            by_minute: ByMinute::default(),
             seen_to_outlast: false,
+            told: None,
             turns: 0,
             withdrawn: 0,
             back: VecDeque::new(),
@@ -126,23 +138,52 @@ impl Calls {
     pub(super) fn heard(&mut self, mut made: Made, limit: u64, remaining: Option<u64>) {
         // More than the limit is a number of another scale, as while a limit is being changed.
         let remaining = remaining.filter(|rest| *rest <= limit);
-        // Of fewer than six calls a minute, none could be told apart; they are counted by the minute below.
-        let shows = |parts: u64| remaining.is_some_and(|rest| rest >= limit.div_ceil(parts));
-        self.is_by_minute |= shows(SHARE);
-        self.seen_to_outlast |= shows(SECONDS);
-        if self.heard.is_some_and(|heard| heard.made.turn > made.turn) {
-            return;
-        }
-        self.set_limit(limit);
         // It may have counted those as ours that were taken back meanwhile.
         made.short = made.short.saturating_sub(self.back_before(made, SHORT));
         made.minute = made.minute.saturating_sub(self.back_before(made, MINUTE));
+        if remaining.is_some_and(|rest| rest >= limit.div_ceil(SHARE)) {
+            // Of fewer than six calls a minute, none could be told apart; they are counted by the minute below.
+            self.by_minute.shown();
+        }
+        self.seen_to_outlast |= remaining.is_some_and(|rest| rest >= limit.div_ceil(SECONDS));
+        if self.told.is_some_and(|told| told.turn > made.turn) {
+            return;
+        }
+        self.set_limit(limit);
+        self.told = Some(made);
         if let Some(remaining) = remaining {
-            self.heard = Some(Heard {
+            let heard = Heard {
                 made,
                 limit,
                 remaining,
-            });
+            };
+            self.doubt(heard);
+            self.heard = Some(heard);
+        }
+    }
+
+    /// Looks whether the newest answer speaks against a minute. Where our own calls would explain that, it says nothing.
+    fn doubt(&mut self, heard: Heard) {
+        let Heard { made, limit, .. } = heard;
+        let whole = short_of(limit);
+        let counted = |whole: u64| whole.saturating_sub(heard.remaining);
+        // One call in 10 s tells nothing: it is all that a minute that others have used up leaves, too.
+        if made.is_apart && whole > 1 && counted(limit) > made.minute {
+            let is_explained = counted(whole) == made.short;
+            self.by_minute.doubted(made.at, SHORT, is_explained);
+        }
+    }
+
+    /// Notes that a call was refused for want of calls: if it went beyond a short window, and the minute had more than such
+    /// a window left, it is not the minute that counts.
+    pub(super) fn refused(&mut self, made: Made) {
+        let Some(limit) = self.limit else {
+            return;
+        };
+        let others = self.others(made.at).map_or(0, |others| others.count);
+        let had_room = made.minute + others + short_of(limit) <= limit;
+        if made.short > short_of(limit) && had_room {
+            self.by_minute.disproved();
         }
     }
 
@@ -156,24 +197,20 @@ impl Calls {
         counted.count() as u64
     }
 
-    /// Says whether it is known that calls are counted by the minute.
+    /// Says whether answers have shown that calls are counted by the minute.
     pub(super) fn is_by_minute(&self) -> bool {
-        self.is_by_minute
-    }
-
-    /// Counts by the minute from now on.
-    pub(super) fn count_by_minute(&mut self) {
-        self.is_by_minute = true;
+        self.by_minute.holds()
     }
 
     /// Returns how long until one more call fits after so many that come first.
     pub(super) fn fits_after(&mut self, now: Instant, ahead: u64) -> Duration {
-        let others = self.others(now);
-        let (window, ahead) = (self.window(), Tokens(ahead));
-        let alone = window.fits_after(now, Tokens(1), ahead).unwrap_or_default();
-        let Some(others) = others else {
+        self.forget_old(now);
+        let by_minute = self.counts_by_minute();
+        let alone = self.fits_alone(now, ahead, by_minute);
+        let Some(others) = self.others(now) else {
             return alone;
         };
+        let (window, ahead) = (self.window(), Tokens(ahead));
         let more = Tokens(others.count.saturating_add(1));
         let beside = window.fits_after(now, more, ahead);
         let free = window.limit().less(window.used(now) + Tokens(1) + ahead);
@@ -181,11 +218,37 @@ impl Calls {
             true => alone.max(others.rest),
             false => alone.max(others.at_most_in(free.0)),
         };
-        beside.map_or(after, |beside| beside.min(after))
+        beside.map_or(after, |beside| beside.clamp(alone, after))
+    }
+
+    /// Returns the same by our own calls alone: in any minute, and unless they are counted `by_minute`, in any 10 s.
+    pub(super) fn fits_alone(&mut self, now: Instant, ahead: u64, by_minute: bool) -> Duration {
+        let fits = |window: &mut Window| window.fits_after(now, Tokens(1), Tokens(ahead));
+        let minute = fits(&mut self.minute).unwrap_or_default();
+        match by_minute || self.counts_by_minute() {
+            true => minute,
+            false => minute.max(fits(&mut self.short).unwrap_or_default()),
+        }
+    }
+
+    /// Forgets a limit that was learned long ago, and what was shown of its window.
+    pub(super) fn forget_old(&mut self, now: Instant) {
+        let is_old = |told: Made| now.saturating_duration_since(told.at) >= LEARNED;
+        if !self.told.is_some_and(is_old) {
+            return;
+        }
+        (self.limit, self.told, self.heard) = (None, None, None);
+        self.by_minute.disproved();
+        self.seen_to_outlast = false;
+        for window in [&mut self.short, &mut self.minute] {
+            window.set_limit(Tokens(u64::MAX));
+        }
     }
 
     /// Counts a call.
     pub(super) fn record(&mut self, now: Instant) -> Made {
+        let way_before = now.checked_sub(WAY).unwrap_or(now);
+        let is_apart = self.short.since(way_before) == Tokens::ZERO;
         self.short.record(now, Tokens(1));
         self.minute.record(now, Tokens(1));
         self.turns += 1;
@@ -199,6 +262,7 @@ impl Calls {
             at: now,
             short: there(&mut self.short),
             minute: there(&mut self.minute),
+            is_apart,
             withdrawn: self.withdrawn,
         }
     }
@@ -260,7 +324,7 @@ impl Calls {
 
     /// Says which window decides. A limit that leaves not one call in 10 s can only mean the minute.
     fn counts_by_minute(&self) -> bool {
-        self.is_by_minute || self.limit.is_some_and(|limit| limit < SHARE)
+        self.by_minute.holds() || self.limit.is_some_and(|limit| limit < SHARE)
     }
 
     /// Says whether the window is known to be longer than a second, in which such a limit would leave not one call.

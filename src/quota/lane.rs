@@ -1,7 +1,7 @@
-//! The quota of one deployment: its own limit, its calls, Azure's view of it, its 429s.
+//! The quota of one deployment: its calls, Azure's view of it, its 429s.
 //!
-//! Lanes are opened as deployments are asked for. They know nothing of each other; what all of them share is the
-//! instance's, in `quota`.
+//! A limit that is configured for it is kept apart, in `limited`: lanes may be forgotten, and each spelling has one.
+//! They know nothing of each other; what all of them share is the instance's, in `quota`.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,8 @@ use crate::window::{Mark, Window};
 #[derive(Clone, Debug)]
 pub(super) struct Lane {
     pub(super) deployment: Deployment,
-    limit: Option<Tokens>,
+    /// Position of the limit that is configured for it.
+    pub(super) limit: Option<usize>,
     window: Window,
     calls: Calls,
     pub(super) view: View,
@@ -24,7 +25,8 @@ pub(super) struct Lane {
     pub(super) last_used: Instant,
     pub(super) in_flight: u32,
     pub(super) reserved: Tokens,
-    exposed: Tokens,
+    /// Azure has answered or throttled a request to it, so that no client has made it up.
+    pub(super) is_real: bool,
 }
 
 /// A deployment at one moment, for the status page.
@@ -49,24 +51,19 @@ pub struct LaneView {
 }
 
 impl Lane {
-    pub(super) fn new(deployment: Deployment, limit: Option<Tokens>, start: Instant) -> Self {
+    pub(super) fn new(deployment: Deployment, limit: Option<usize>, start: Instant) -> Self {
         Self {
             deployment,
             limit,
-            window: Window::new(limit.unwrap_or(Tokens(u64::MAX)), start),
+            window: Window::new(Tokens(u64::MAX), start),
             calls: Calls::new(None, start),
             view: View::new(start),
             throttle: Throttle::default(),
             last_used: start,
             in_flight: 0,
             reserved: Tokens::ZERO,
-            exposed: Tokens::ZERO,
+            is_real: false,
         }
-    }
-
-    /// Returns the deployment's own limit.
-    pub(super) fn limit(&self) -> Option<Tokens> {
-        self.limit
     }
 
     /// Says whether anything of the last minute still counts, here or in Azure's view.
@@ -74,12 +71,10 @@ impl Lane {
         self.window.used(now) > Tokens::ZERO || self.view.counts(now)
     }
 
-    /// Returns how long until the tokens and the charge fit; `None` if the tokens never will.
-    pub(super) fn fits_in(&mut self, now: Instant, need: Need) -> Option<Duration> {
-        let tokens = need.tokens + need.exposure + self.exposed;
+    /// Returns how long until the charge fits by what Azure believes.
+    pub(super) fn fits_in(&mut self, now: Instant, need: Need) -> Duration {
         let ahead = need.ahead.same_deployment.tokens;
-        let own = self.window.fits_after(now, tokens, ahead)?;
-        Some(own.max(self.view.fits_after(now, need.charge, ahead)))
+        self.view.fits_after(now, need.charge, ahead)
     }
 
     /// Returns how long until one more call fits after so many.
@@ -97,7 +92,6 @@ impl Lane {
         self.window.record(now, need.tokens);
         self.in_flight += 1;
         self.reserved = self.reserved + need.tokens;
-        self.exposed = self.exposed + need.exposure;
         self.last_used = now;
         (self.view.sent(now, need.charge), self.calls.record(now))
     }
@@ -106,7 +100,6 @@ impl Lane {
     pub(super) fn give_back(&mut self, now: Instant, mark: Mark, hold: &Hold, actual: Tokens) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.reserved = self.reserved.less(hold.need.tokens);
-        self.exposed = self.exposed.less(hold.need.exposure);
         self.window.settle(now, mark, hold.need.tokens, actual);
     }
 
@@ -146,7 +139,7 @@ impl Lane {
         self.calls.withdraw(now, mark, made);
     }
 
-    /// Says whether it is known that calls are counted by the minute.
+    /// Says whether answers have shown that calls are counted by the minute.
     pub(super) fn counts_calls_by_minute(&self) -> bool {
         self.calls.is_by_minute()
     }
@@ -158,18 +151,21 @@ impl Lane {
         }
     }
 
-    /// Returns what is free under its own limit and in Azure's view, as far as there are such.
-    pub(super) fn free(&mut self, now: Instant) -> Option<Tokens> {
-        let used = self.window.used(now) + self.exposed;
-        let own = self.limit.map(|limit| limit.less(used));
-        let azure = self.view.free(now);
-        own.into_iter().chain(azure).min()
+    /// Notes that a call was refused for want of calls.
+    pub(super) fn call_refused(&mut self, made: Made) {
+        self.calls.refused(made);
     }
 
-    pub(super) fn state(&mut self, now: Instant) -> LaneView {
+    /// Returns what is free in Azure's view, if that is known.
+    pub(super) fn free(&mut self, now: Instant) -> Option<Tokens> {
+        self.view.free(now)
+    }
+
+    pub(super) fn state(&mut self, now: Instant, limit: Option<Tokens>) -> LaneView {
+        self.calls.forget_old(now);
         LaneView {
             deployment: self.deployment.clone(),
-            limit: self.limit,
+            limit,
             used: self.window.used(now),
             reserved: self.reserved,
             requests_limit: self.calls.limit(),

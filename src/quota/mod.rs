@@ -11,13 +11,15 @@ mod calls;
 mod charge;
 mod hearsay;
 mod lane;
+mod limited;
+mod room;
 mod shown;
 mod throttle;
 mod view;
 
 use std::time::{Duration, Instant};
 
-use crate::domain::{Deployment, Tokens};
+use crate::domain::{Deployment, ModelKey, Tokens};
 use crate::health::{Closed, Pass, Reason};
 use crate::queue::Ahead;
 use crate::window::{Mark, WINDOW, Window};
@@ -26,16 +28,10 @@ use calls::{Calls, Made};
 pub use charge::expected_charge;
 use lane::Lane;
 pub use lane::LaneView;
+use limited::Limited;
 pub use throttle::{Cooling, Limit, throttle_rest};
 use view::Charge;
 pub use view::{Azure, Said};
-
-/// Lanes that are kept; their names may come from clients. More are there only while more than these have requests out,
-/// or a limit of their own that holds something against them.
-const MOST_LANES: usize = 64;
-
-/// Lanes up to which such limits are never forgotten: any number of spellings may have one and the same limit.
-const MOST_LIMITED: usize = 512;
 
 /// Longest forecast, in windows: a day.
 const MOST_PACE: f64 = 1_440.0;
@@ -109,6 +105,7 @@ pub struct Quota {
     window: Window,
     calls: Option<Calls>,
     exposed: Tokens,
+    limits: Vec<Limited>,
     lanes: Vec<Lane>,
 }
 
@@ -138,32 +135,45 @@ impl Quota {
             window: Window::new(max_tpm, now),
             calls: max_rpm.map(|limit| Calls::new(Some(u64::from(limit)), now)),
             exposed: Tokens::ZERO,
+            limits: Vec::new(),
             lanes: Vec::new(),
         }
     }
 
-    /// Adds the lane of a deployment if there is none, with the limit of its own that it is configured with.
+    /// Adds the lane of a deployment if there is none, with the limit that is configured for it and by which model.
     ///
     /// The name may be a client's, so that others make room when there are many.
-    pub fn open(
+    pub fn open<'a>(
         &mut self,
         now: Instant,
         deployment: &Deployment,
-        limit: impl FnOnce() -> Option<Tokens>,
+        limit: impl FnOnce() -> Option<(&'a ModelKey, Tokens)>,
     ) {
         if self.lane(deployment).is_some() {
             return;
         }
         self.make_room(now, 1);
-        let lane = Lane::new(deployment.clone(), limit(), self.start);
+        let limit = limit().map(|(of, limit)| self.limited(of, limit));
+        let lane = Lane::new(deployment.clone(), limit, self.start);
         self.lanes.push(lane);
+    }
+
+    /// Returns the position of a configured limit.
+    fn limited(&mut self, of: &ModelKey, limit: Tokens) -> usize {
+        let known = self.limits.iter().position(|limited| limited.is_of(of));
+        known.unwrap_or_else(|| {
+            let limited = Limited::new(of.clone(), limit, self.start);
+            self.limits.push(limited);
+            self.limits.len() - 1
+        })
     }
 
     /// Returns the most tokens that a request for a deployment can ever have.
     pub fn limit(&self, deployment: &Deployment) -> Tokens {
         let lane = self.lanes.iter().find(|lane| is_of(lane, deployment));
-        let own = lane.and_then(Lane::limit);
-        own.map_or(self.window.limit(), |own| own.min(self.window.limit()))
+        let own = lane.and_then(|lane| self.limits.get(lane.limit?));
+        let whole = self.window.limit();
+        own.map_or(whole, |own| own.limit().min(whole))
     }
 
     /// Returns how long until tokens and charge fit after others had theirs; `None` if the tokens never will.
@@ -178,22 +188,34 @@ impl Quota {
         }
         let tokens = need.tokens + need.exposure + self.exposed;
         let ahead = need.ahead.of_instance().tokens;
-        let own = self.window.fits_after(now, tokens, ahead)?;
-        match self.lane(deployment) {
-            Some(lane) => Some(own.max(lane.fits_in(now, need)?)),
-            None => Some(own),
+        let mut wait = self.window.fits_after(now, tokens, ahead)?;
+        if let Some(limited) = self.limit_of(deployment) {
+            wait = wait.max(limited.fits_in(now, need)?);
         }
+        let lane = self.lane(deployment);
+        let by_azure = lane.map(|lane| lane.fits_in(now, need));
+        Some(wait.max(by_azure.unwrap_or_default()))
     }
 
     /// Says whether a request lacks tokens or a call of the instance's own limits, which all its deployments share.
-    pub fn lacks_own(&mut self, now: Instant, need: Need) -> bool {
+    pub fn lacks_own(&mut self, now: Instant, deployment: &Deployment, need: Need) -> bool {
         let tokens = need.tokens + need.exposure + self.exposed;
         let ahead = need.ahead.all;
         let wait = self.window.fits_after(now, tokens, ahead.tokens);
-        let calls = self.calls.as_mut();
-        let call_in = calls.map(|calls| calls.fits_after(now, ahead.calls));
         let lacks_tokens = !need.is_nothing() && wait != Some(Duration::ZERO);
-        lacks_tokens || call_in.is_some_and(|wait| !wait.is_zero())
+        lacks_tokens || !self.own_call_in(now, deployment, ahead.calls).is_zero()
+    }
+
+    /// Returns how long until one more call fits under the instance's own limit after so many.
+    ///
+    /// That counts a sixth in 10 s as well, unless the deployment's answers have shown that Azure counts its by the minute.
+    fn own_call_in(&mut self, now: Instant, deployment: &Deployment, ahead: u64) -> Duration {
+        let Some(calls) = &mut self.calls else {
+            return Duration::ZERO;
+        };
+        let lane = self.lanes.iter().find(|lane| is_of(lane, deployment));
+        let by_minute = lane.is_some_and(Lane::counts_calls_by_minute);
+        calls.fits_alone(now, ahead, by_minute)
     }
 
     /// Returns how long a deployment takes for all that others are to have, at the pace of its limits, a day at most.
@@ -235,6 +257,9 @@ impl Quota {
         let of_instance = self.calls.as_mut().map(|calls| calls.record(now));
         let pass = lane.throttle.admit(now, need.charge);
         let (charge, made) = lane.take(now, need);
+        if let Some(limited) = self.limit_of(deployment) {
+            limited.take(now, need);
+        }
         Ok(Hold {
             need,
             mark: self.window.record(now, need.tokens),
@@ -252,9 +277,8 @@ impl Quota {
         deployment: &Deployment,
         need: Need,
     ) -> Result<(), Closed> {
-        let calls = self.calls.as_mut();
         let ahead = need.ahead.of_instance().calls;
-        let mut call_in = calls.map_or(Duration::ZERO, |calls| calls.fits_after(now, ahead));
+        let mut call_in = self.own_call_in(now, deployment, ahead);
         if let Some(lane) = self.lane(deployment) {
             lane.throttle.check(now, need.charge)?;
             call_in = call_in.max(lane.call_in(now, need.ahead.same_deployment.calls));
@@ -273,6 +297,7 @@ impl Quota {
         let Some(lane) = self.lane(deployment) else {
             return;
         };
+        lane.is_real = true;
         lane.throttle.answered(at, hold.pass, hold.need.charge);
         lane.view.answered(at, hold.charge, said);
         self.heard_of_calls(deployment, hold, said);
@@ -290,6 +315,9 @@ impl Quota {
     ) {
         self.window.settle(now, hold.mark, hold.need.tokens, actual);
         self.exposed = self.exposed.less(hold.need.exposure);
+        if let Some(limited) = self.limit_of(deployment) {
+            limited.give_back(now, hold.mark, &hold, actual);
+        }
         self.heard_of_calls(deployment, &hold, said);
         if end == End::Unsent {
             self.withdraw_call(now, deployment, &hold);
@@ -305,9 +333,16 @@ impl Quota {
         }
         let (pass, charge) = (hold.pass, hold.need.charge);
         match end {
-            End::Answered => lane.throttle.answered(now, pass, charge),
+            End::Answered => {
+                lane.is_real = true;
+                lane.throttle.answered(now, pass, charge);
+            }
             End::Charged | End::Uncharged | End::Unsent => lane.throttle.abandoned(pass),
             End::Throttled { limit, wait } => {
+                lane.is_real = true;
+                if limit == Limit::Requests {
+                    lane.call_refused(hold.made.0);
+                }
                 lane.throttle.refused(now, pass, limit, charge, wait);
             }
         }
@@ -324,17 +359,10 @@ impl Quota {
     }
 
     fn heard_of_calls(&mut self, deployment: &Deployment, hold: &Hold, said: Said) {
-        if said.limit_requests.is_none() {
-            return;
-        }
-        let Some(lane) = self.lane(deployment) else {
-            return;
-        };
-        lane.heard_of_calls(hold.made.0, said);
-        if lane.counts_calls_by_minute()
-            && let Some(calls) = &mut self.calls
+        if said.limit_requests.is_some()
+            && let Some(lane) = self.lane(deployment)
         {
-            calls.count_by_minute();
+            lane.heard_of_calls(hold.made.0, said);
         }
     }
 
@@ -348,38 +376,14 @@ impl Quota {
         }
     }
 
-    /// Forgets what lanes there are too many, so that `more` fit, as far as that is possible: only such as have nothing
-    /// out, and first those of which nothing counts any more.
-    ///
-    /// A limit that was configured must not be lost by invented names, as long as something counts against it.
-    pub fn make_room(&mut self, now: Instant, more: usize) {
-        let count = self.lanes.len();
-        let excess = (count + more).saturating_sub(MOST_LANES);
-        if excess == 0 {
-            return;
-        }
-        let far_too_many = (count + more).saturating_sub(MOST_LIMITED);
-        let lanes = self.lanes.iter_mut().enumerate();
-        let idle = lanes.filter(|(_, lane)| lane.in_flight == 0);
-        let worth = idle.map(|(position, lane)| {
-            let counts = lane.counts(now);
-            let is_cooling = lane.throttle.cooling(now).is_some();
-            let holds = counts && lane.limit().is_some();
-            (holds, counts, is_cooling, lane.last_used, position)
-        });
-        let mut worth: Vec<_> = worth.collect();
-        worth.sort_unstable();
-        let worth = worth.into_iter().take(excess).enumerate();
-        let least = worth.filter(|(rank, (holds, ..))| !holds || *rank < far_too_many);
-        let mut least: Vec<usize> = least.map(|(_, (.., position))| position).collect();
-        least.sort_unstable();
-        for position in least.into_iter().rev() {
-            self.lanes.swap_remove(position);
-        }
-    }
-
     fn lane(&mut self, deployment: &Deployment) -> Option<&mut Lane> {
         self.lanes.iter_mut().find(|lane| is_of(lane, deployment))
+    }
+
+    /// Returns the configured limit of a deployment, if it has one.
+    fn limit_of(&mut self, deployment: &Deployment) -> Option<&mut Limited> {
+        let lane = self.lanes.iter().find(|lane| is_of(lane, deployment));
+        self.limits.get_mut(lane?.limit?)
     }
 }
 

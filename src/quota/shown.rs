@@ -6,35 +6,33 @@ use std::time::{Duration, Instant};
 
 use super::Quota;
 use super::lane::{Lane, LaneView};
+use super::limited::Limited;
 use crate::domain::{Deployment, Tokens};
 
 impl Quota {
     /// Returns what is believed to be free for the deployment that has the most: by our windows and by Azure's view.
     pub fn free(&mut self, now: Instant) -> Tokens {
         let own = self.window.limit().less(self.taken(now));
-        let mut most = Tokens::ZERO;
-        for lane in &mut self.lanes {
-            most = most.max(lane.free(now).unwrap_or(own));
-        }
-        if self.lanes.is_empty() {
-            own
-        } else {
-            own.min(most)
-        }
+        let limits = &mut self.limits;
+        let lanes = self.lanes.iter_mut();
+        let most = lanes.map(|lane| free(lane, limits, now, own)).max();
+        most.unwrap_or(own)
     }
 
     /// Returns what is believed to be free for one deployment, nothing while it is closed to all.
     pub fn free_for(&mut self, now: Instant, deployment: &Deployment) -> Tokens {
         let own = self.window.limit().less(self.taken(now));
-        let lane = self.lane(deployment);
-        lane.map_or(own, |lane| open_to(lane, now, own))
+        let mut lanes = self.lanes.iter_mut();
+        let lane = lanes.find(|lane| super::is_of(lane, deployment));
+        lane.map_or(own, |lane| open_to(lane, &mut self.limits, now, own))
     }
 
     /// Returns the same for every deployment, those used last first.
     pub fn free_for_all(&mut self, now: Instant) -> Vec<(Deployment, Tokens)> {
         let own = self.window.limit().less(self.taken(now));
-        let lanes = self.used_last().into_iter();
-        let free = |lane: &mut Lane| (lane.deployment.clone(), open_to(lane, now, own));
+        let limits = &mut self.limits;
+        let lanes = used_last(&mut self.lanes).into_iter();
+        let free = |lane: &mut Lane| (lane.deployment.clone(), open_to(lane, limits, now, own));
         lanes.map(free).collect()
     }
 
@@ -59,21 +57,31 @@ impl Quota {
 
     /// Returns the state of the lanes, those used last first.
     pub fn lanes(&mut self, now: Instant) -> Vec<LaneView> {
-        let lanes = self.used_last().into_iter();
-        lanes.map(|lane| lane.state(now)).collect()
-    }
-
-    fn used_last(&mut self) -> Vec<&mut Lane> {
-        let mut lanes: Vec<&mut Lane> = self.lanes.iter_mut().collect();
-        lanes.sort_by_key(|lane| std::cmp::Reverse(lane.last_used));
-        lanes
+        let limits: Vec<Tokens> = self.limits.iter().map(Limited::limit).collect();
+        let limit = |lane: &Lane| limits.get(lane.limit?).copied();
+        let lanes = used_last(&mut self.lanes).into_iter();
+        lanes.map(|lane| lane.state(now, limit(lane))).collect()
     }
 }
 
-/// Returns what is free in a lane of an instance that has `own` free, nothing while it is closed to all.
-fn open_to(lane: &mut Lane, now: Instant, own: Tokens) -> Tokens {
+fn used_last(lanes: &mut [Lane]) -> Vec<&mut Lane> {
+    let mut lanes: Vec<&mut Lane> = lanes.iter_mut().collect();
+    lanes.sort_by_key(|lane| std::cmp::Reverse(lane.last_used));
+    lanes
+}
+
+/// Returns what is free in a lane of an instance that has `own` free.
+fn free(lane: &mut Lane, limits: &mut [Limited], now: Instant, own: Tokens) -> Tokens {
+    let limited = lane.limit.and_then(|limit| limits.get_mut(limit));
+    let limited = limited.map(|limited| limited.free(now));
+    let all = limited.into_iter().chain(lane.free(now));
+    all.min().map_or(own, |free| free.min(own))
+}
+
+/// Returns the same, nothing while it is closed to all.
+fn open_to(lane: &mut Lane, limits: &mut [Limited], now: Instant, own: Tokens) -> Tokens {
     match lane.throttle.cooling(now) {
         Some(cooling) if cooling.from == Tokens::ZERO => Tokens::ZERO,
-        Some(_) | None => lane.free(now).map_or(own, |free| free.min(own)),
+        Some(_) | None => free(lane, limits, now, own),
     }
 }

@@ -30,7 +30,8 @@ fn need(tokens: u64) -> Need {
 fn quota(max_rpm: Option<u32>) -> (Quota, Instant) {
     let now = start();
     let mut quota = Quota::new(Tokens(1_000), max_rpm, now);
-    quota.open(now, &name("a"), || Some(Tokens(600)));
+    let of = ModelKey::of("a");
+    quota.open(now, &name("a"), || Some((&of, Tokens(600))));
     quota.open(now, &name("b"), || None);
     (quota, now)
 }
@@ -114,6 +115,35 @@ fn calls_of_all_deployments_are_held_to_the_instances_limit() {
 }
 
 #[test]
+fn the_instances_calls_are_counted_by_the_minute_only_for_deployments_that_have_shown_it() {
+    let (mut quota, now) = quota(Some(60));
+    let hold = quota.reserve(now, &name("b"), need(1)).unwrap();
+    let said = Said {
+        limit_requests: Some(600),
+        remaining_requests: Some(599),
+        ..Said::default()
+    };
+    quota.heard(now, &name("b"), &hold, said);
+
+    for _ in 0..39 {
+        quota.reserve(now, &name("b"), need(1)).unwrap();
+    }
+
+    let lacks = |quota: &mut Quota, at, of| quota.lacks_own(at, &name(of), need(1));
+    assert!(lacks(&mut quota, now, "a") && !lacks(&mut quota, now, "b"));
+    assert!(quota.reserve(now, &name("a"), need(1)).is_err());
+    let later = now + Duration::from_millis(10_400);
+    for _ in 0..10 {
+        quota.reserve(later, &name("a"), need(1)).unwrap();
+    }
+    assert!(quota.reserve(later, &name("a"), need(1)).is_err());
+    for _ in 0..10 {
+        quota.reserve(later, &name("b"), need(1)).unwrap();
+    }
+    assert!(quota.reserve(later, &name("b"), need(1)).is_err());
+}
+
+#[test]
 fn the_limit_of_calls_is_learned_from_an_answer() {
     let (mut quota, now) = quota(None);
     let hold = quota.reserve(now, &name("a"), need(1)).unwrap();
@@ -189,8 +219,11 @@ fn only_a_want_of_its_own_limit_is_the_instances() {
         quota.fits_in(now, &name("a"), need(100)),
         Some(Duration::ZERO)
     );
-    assert!(!quota.lacks_own(now, need(100)), "the deployment's is full");
-    assert!(quota.lacks_own(now, need(500)));
+    assert!(
+        !quota.lacks_own(now, &name("a"), need(100)),
+        "the deployment's is full"
+    );
+    assert!(quota.lacks_own(now, &name("a"), need(500)));
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl State {
                 About::Throttled(deployment, limit) => {
                     let config = &self.config;
                     self.quota
-                        .open(now, &deployment, || config.tpm_of(&deployment));
+                        .open(now, &deployment, || config.limit_of(&deployment));
                     let limit = Limit::parse(&limit);
                     self.quota.throttle(now, &deployment, limit, from, wait);
                 }

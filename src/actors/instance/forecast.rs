@@ -24,7 +24,7 @@ impl State {
         };
         let (need, _) = self.need(now, want, &deployment, ahead);
         let (tokens, limit) = (need.tokens, self.quota.limit(&deployment));
-        let is_of_all = self.quota.lacks_own(now, need);
+        let is_of_all = self.quota.lacks_own(now, &deployment, need);
         let broken = self.health.check(now, &deployment, tokens).err();
         let closed = self.quota.check(now, &deployment, need).err();
         // If it fits without its exposure, only the doubt about estimates stands in the way, which settles soon.

@@ -1,6 +1,7 @@
 //! Calls against a model of Azure's log of them, in virtual time.
 
 mod told;
+mod window;
 
 use super::*;
 use proptest::prelude::*;
@@ -213,7 +214,7 @@ impl Model {
             false => (limit / SHARE, SHORT),
         };
         if is_by_minute {
-            calls.count_by_minute();
+            calls.by_minute.shown();
         }
         Self {
             limit,
@@ -285,6 +286,7 @@ impl Model {
     fn ours_arrives(&mut self, at: Instant, sent: Sent) {
         let Some(remaining) = self.arrive(at) else {
             self.refused += 1;
+            self.calls.refused(sent.made);
             // One that was refused stays in our log as if it had been counted, and may so hide one of others.
             let before = self.newest_refused.replace(at);
             let hides = 2 * self.span + Duration::from_secs(1);

@@ -1,8 +1,9 @@
 //! Names of deployments that clients invent: what they may cost, and what they must not undo.
 //!
-//! Lanes have names as clients spell them, so that their number needs a bound. A limit that was configured holds for every
-//! spelling, and one that holds something must outlive invented names.
+//! Lanes have names as clients spell them, so that their number needs a bound. A limit that was configured holds for all
+//! spellings together, and must outlive invented names.
 
+use super::super::room::MOST_LANES;
 use super::*;
 
 #[test]
@@ -72,46 +73,61 @@ fn invented_names_do_not_fill_the_memory() {
     );
 }
 
-/// Opens and uses a lane of a limit of its own, for nothing that lasts unless `used`.
-fn pass_by(quota: &mut Quota, now: Instant, deployment: &Deployment, used: u64) {
-    quota.open(now, deployment, || Some(Tokens(600)));
+/// Opens the lane of a spelling of `a`, which all have the limit of that, and ends a request to it.
+fn pass_by(quota: &mut Quota, now: Instant, deployment: &Deployment, used: u64, end: End) {
+    let of = ModelKey::of("a");
+    quota.open(now, deployment, || Some((&of, Tokens(600))));
     let hold = quota.reserve(now, deployment, need(used)).unwrap();
     let (used, said) = (Tokens(used), Said::default());
-    quota.settle(now, deployment, hold, used, End::Answered, said);
+    quota.settle(now, deployment, hold, used, end, said);
 }
 
 #[test]
-fn spellings_that_share_a_configured_limit_do_not_fill_the_memory() {
+fn a_configured_limit_is_one_for_all_spellings_and_outlives_any_number_of_them() {
     let (mut quota, now) = quota(None);
-    pass_by(&mut quota, now, &name("a"), 500);
+    pass_by(&mut quota, now, &name("a"), 100, End::Answered);
 
-    for number in 1..1_000 {
+    for number in 1..=400 {
         let later = now + Duration::from_millis(number);
-        let spelled = name(&format!("gpt{}4o", "-".repeat(number as usize)));
-        pass_by(&mut quota, later, &spelled, 0);
+        let spelled = name(&format!("a{}", "-".repeat(number as usize)));
+        // Its client has hung up, so that it counts for a minute.
+        pass_by(&mut quota, later, &spelled, 1, End::Charged);
     }
 
-    assert_eq!(quota.lanes(now).len(), MOST_LANES);
     let later = now + Duration::from_secs(1);
+    let lanes = quota.lanes(later);
+    assert_eq!(lanes.len(), MOST_LANES);
+    let known = lanes.iter().find(|lane| lane.deployment == name("a"));
+    assert_eq!(
+        known.map(|lane| (lane.used, lane.limit)),
+        Some((Tokens(100), Some(Tokens(600))))
+    );
+    assert_eq!(quota.free_for(later, &name("a")), Tokens(100));
     assert!(quota.reserve(later, &name("a"), need(101)).is_err());
+    assert!(quota.reserve(later, &name("a"), need(100)).is_ok());
 }
 
 #[test]
-fn even_limits_that_hold_something_are_forgotten_before_memory_is_full() {
+fn a_limit_is_kept_even_where_its_deployment_is_forgotten() {
     let (mut quota, now) = quota(None);
+    pass_by(&mut quota, now, &name("a"), 500, End::Charged);
 
-    for number in 1..=600 {
+    for number in 0..200 {
         let later = now + Duration::from_millis(number);
-        let spelled = name(&format!("gpt{}4o", "-".repeat(number as usize)));
-        pass_by(&mut quota, later, &spelled, 1);
+        let invented = name(&format!("model-{number}"));
+        quota.open(later, &invented, || None);
+        let hold = quota.reserve(later, &invented, need(1)).unwrap();
+        let (end, said) = (End::Charged, Said::default());
+        quota.settle(later, &invented, hold, Tokens(1), end, said);
     }
 
     let later = now + Duration::from_secs(1);
-    assert_eq!(quota.lanes(later).len(), MOST_LIMITED);
-    let last = name(&format!("gpt{}4o", "-".repeat(600)));
-    assert!(quota.reserve(later, &last, need(600)).is_err());
-    quota.make_room(later + 2 * WINDOW, 0);
-    assert_eq!(quota.lanes(later).len(), MOST_LANES);
+    let mut lanes = quota.lanes(later).into_iter();
+    assert!(lanes.all(|lane| lane.deployment != name("a")));
+    let of = ModelKey::of("a");
+    quota.open(later, &name("A"), || Some((&of, Tokens(600))));
+    assert!(quota.reserve(later, &name("A"), need(101)).is_err());
+    assert!(quota.reserve(later, &name("A"), need(100)).is_ok());
 }
 
 #[test]
