@@ -10,7 +10,7 @@ use crate::config::InstanceConfig;
 use crate::domain::{ModelKey, ModelName};
 
 /// Models as OpenAI's API reference spells them. Azure's `gpt-35-turbo` is compared as `gpt-3.5-turbo`.
-const WELL_KNOWN: [&str; 52] = [
+const WELL_KNOWN: [&str; 63] = [
     "gpt-5.2",
     "gpt-5.1",
     "gpt-5.1-chat",
@@ -61,6 +61,17 @@ const WELL_KNOWN: [&str; 52] = [
     "text-embedding-3-large",
     "text-embedding-3-small",
     "text-embedding-ada-002",
+    "gpt-image-1",
+    "gpt-image-1-mini",
+    "dall-e-2",
+    "dall-e-3",
+    "whisper-1",
+    "gpt-4o-transcribe",
+    "gpt-4o-mini-transcribe",
+    "gpt-4o-transcribe-diarize",
+    "gpt-4o-mini-tts",
+    "tts-1",
+    "tts-1-hd",
     "davinci-002",
     "babbage-002",
 ];

@@ -24,6 +24,43 @@ async fn the_demo_needs_nothing_and_spreads_requests_over_its_resources() {
 }
 
 #[actix_web::test]
+async fn the_demo_lists_its_models_as_clients_spell_them() {
+    let demo = Running::start(Folder::new(), &["demo", "--port", "0"], &[]);
+    let url = demo.url().await;
+
+    let listed = read(
+        client()
+            .get(format!("{url}/v1/models"))
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
+
+    let listed = listed.json();
+    let mut names: Vec<&str> = listed["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|model| model["id"].as_str().unwrap())
+        .collect();
+    names.sort_unstable();
+    let known = [
+        "gpt-3.5-turbo",
+        "gpt-3.5-turbo-instruct",
+        "gpt-4o",
+        "gpt-4o-mini",
+        "gpt-4o-transcribe",
+        "gpt-image-1",
+        "text-embedding-3-small",
+        "text-embedding-ada-002",
+        "tts-1",
+        "whisper-1",
+    ];
+    assert_eq!(names, known);
+}
+
+#[actix_web::test]
 async fn a_simulated_resource_answers_with_its_key_and_throttles_at_its_quota() {
     let options = [
         "simulate",
