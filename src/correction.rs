@@ -28,8 +28,10 @@ const LARGEST_FACTOR: f64 = 2.0;
 /// Tokens; more than any preamble a service was seen to add.
 const LARGEST_OFFSET: f64 = 512.0;
 
-/// Prompts closer than this many tokens, or than a quarter of the larger, do not tell a share from a constant.
+/// Prompts closer than this many tokens do not tell a share from a constant.
 const FAR_TOKENS: f64 = 64.0;
+
+/// Nor do prompts that are closer than this share of the larger one.
 const FAR_SHARE: f64 = 0.25;
 
 /// Answers of another size needed before a factor is read off them: one absurd one among them is outvoted.

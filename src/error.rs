@@ -60,96 +60,42 @@ pub enum Code {
     Internal,
 }
 
+/// The types of OpenAI's errors: the client's own, those of a limit, and ours or the upstream's.
+const CLIENT: &str = "invalid_request_error";
+const LIMIT: &str = "rate_limit_error";
+const SERVER: &str = "server_error";
+
 impl Code {
     fn row(self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as Status;
         match self {
-            Self::InvalidRequest(code) => (StatusCode::BAD_REQUEST, "invalid_request_error", code),
+            Self::InvalidRequest(code) => (Status::BAD_REQUEST, CLIENT, code),
             Self::InvalidApiKey => (
-                StatusCode::UNAUTHORIZED,
+                Status::UNAUTHORIZED,
                 "authentication_error",
                 "invalid_api_key",
             ),
-            Self::OriginNotAllowed => (
-                StatusCode::FORBIDDEN,
-                "invalid_request_error",
-                "origin_not_allowed",
-            ),
-            Self::ModelNotFound => (
-                StatusCode::NOT_FOUND,
-                "invalid_request_error",
-                "model_not_found",
-            ),
-            Self::DeploymentNotFound => (
-                StatusCode::NOT_FOUND,
-                "invalid_request_error",
-                "DeploymentNotFound",
-            ),
-            Self::ApiVersionTooOld => (
-                StatusCode::NOT_FOUND,
-                "invalid_request_error",
-                "api_version_too_old",
-            ),
-            Self::ResponseNotFound => (
-                StatusCode::NOT_FOUND,
-                "invalid_request_error",
-                "response_not_found",
-            ),
-            Self::ConversationNotFound => (
-                StatusCode::NOT_FOUND,
-                "invalid_request_error",
-                "conversation_not_found",
-            ),
-            Self::NotOfAzure => (
-                StatusCode::NOT_FOUND,
-                "invalid_request_error",
-                "unsupported_endpoint",
-            ),
-            Self::NotFound => (StatusCode::NOT_FOUND, "invalid_request_error", "not_found"),
-            Self::MethodNotAllowed => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "invalid_request_error",
-                "method_not_allowed",
-            ),
-            Self::RequestTooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "invalid_request_error",
-                "request_too_large",
-            ),
-            Self::RequestTimeout => (
-                StatusCode::REQUEST_TIMEOUT,
-                "invalid_request_error",
-                "request_timeout",
-            ),
-            Self::InsufficientStorage => (
-                StatusCode::INSUFFICIENT_STORAGE,
-                "server_error",
-                "insufficient_storage",
-            ),
-            Self::NoCapacityAvailable => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "rate_limit_error",
-                "no_capacity_available",
-            ),
-            Self::RequestExceedsTpm => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "rate_limit_error",
-                "request_exceeds_tpm",
-            ),
-            Self::UpstreamUnreachable => (
-                StatusCode::BAD_GATEWAY,
-                "server_error",
-                "upstream_unreachable",
-            ),
-            Self::UpstreamTimeout => (
-                StatusCode::GATEWAY_TIMEOUT,
-                "server_error",
-                "upstream_timeout",
-            ),
-            Self::Internal => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "server_error",
-                "internal_error",
-            ),
+            Self::OriginNotAllowed => (Status::FORBIDDEN, CLIENT, "origin_not_allowed"),
+            Self::ModelNotFound => (Status::NOT_FOUND, CLIENT, "model_not_found"),
+            Self::DeploymentNotFound => (Status::NOT_FOUND, CLIENT, "DeploymentNotFound"),
+            Self::ApiVersionTooOld => (Status::NOT_FOUND, CLIENT, "api_version_too_old"),
+            Self::ResponseNotFound => (Status::NOT_FOUND, CLIENT, "response_not_found"),
+            Self::ConversationNotFound => (Status::NOT_FOUND, CLIENT, "conversation_not_found"),
+            Self::NotOfAzure => (Status::NOT_FOUND, CLIENT, "unsupported_endpoint"),
+            Self::NotFound => (Status::NOT_FOUND, CLIENT, "not_found"),
+            Self::MethodNotAllowed => (Status::METHOD_NOT_ALLOWED, CLIENT, "method_not_allowed"),
+            Self::RequestTooLarge => (Status::PAYLOAD_TOO_LARGE, CLIENT, "request_too_large"),
+            Self::RequestTimeout => (Status::REQUEST_TIMEOUT, CLIENT, "request_timeout"),
+            Self::InsufficientStorage => {
+                (Status::INSUFFICIENT_STORAGE, SERVER, "insufficient_storage")
+            }
+            Self::NoCapacityAvailable => {
+                (Status::TOO_MANY_REQUESTS, LIMIT, "no_capacity_available")
+            }
+            Self::RequestExceedsTpm => (Status::TOO_MANY_REQUESTS, LIMIT, "request_exceeds_tpm"),
+            Self::UpstreamUnreachable => (Status::BAD_GATEWAY, SERVER, "upstream_unreachable"),
+            Self::UpstreamTimeout => (Status::GATEWAY_TIMEOUT, SERVER, "upstream_timeout"),
+            Self::Internal => (Status::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
         }
     }
 

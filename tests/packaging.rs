@@ -1,8 +1,8 @@
 //! Holds the files around the program to the program: README, docs, .env.example, docker-compose.yml, Dockerfile, LICENSE.
 //!
 //! They are read as text, so only the forms that they have today are understood. That `.env.example` names every
-//! variable of the code is tested beside `config`; here the README is held to `.env.example`, and every link of the pages
-//! to what it leads to.
+//! variable of the code is tested beside `config`; here the README is held to `.env.example`, every link of the pages to
+//! what it leads to, and the tables of errors and metrics to the code.
 
 #![expect(
     clippy::unwrap_used,
@@ -189,6 +189,38 @@ fn every_link_of_the_pages_leads_to_a_file_and_a_heading() {
         }
     }
     assert!(found > 30, "{found} links");
+}
+
+#[test]
+fn every_code_of_an_error_is_in_the_table_of_the_readme() {
+    let source = file("src/error.rs");
+    let (_, row) = source.split_once("fn row(self)").unwrap();
+    let row = row.split("\n    }\n").next().unwrap();
+    let codes: Vec<&str> = row.split('"').skip(1).step_by(2).collect();
+    let table = chapter("Errors of the proxy");
+
+    assert!(codes.len() > 15, "{codes:?}");
+    for code in codes {
+        assert!(table.contains(&format!("`{code}`")), "{code}");
+    }
+}
+
+#[test]
+fn every_metric_is_documented_and_no_other() {
+    let named = |path: &str, quote: char| -> BTreeSet<String> {
+        let text = file(path);
+        let quoted = text.split(quote).skip(1).step_by(2);
+        let names = quoted.filter(|text| text.starts_with("aoai_proxy_") && is_word(text));
+        names.map(str::to_owned).collect()
+    };
+    let files = ["metrics.rs", "metrics/queue.rs", "metrics/uploads.rs"];
+    let registered: BTreeSet<String> = files
+        .iter()
+        .flat_map(|name| named(&format!("src/{name}"), '"'))
+        .collect();
+
+    assert!(registered.len() > 15, "{registered:?}");
+    assert_eq!(named("docs/metrics.md", '`'), registered);
 }
 
 #[test]
