@@ -120,19 +120,7 @@ impl Talks {
                 list(added, false)
             }
             (Some(None), _) => talk.page(errand),
-            (Some(Some(item)), method) => {
-                let place = talk.items.iter().position(|kept| kept["id"] == item);
-                match place {
-                    None => errors::item_not_in_conversation(item),
-                    Some(at) if method == "DELETE" => {
-                        talk.items.remove(at);
-                        Reply::json(200, talk.head.to_string())
-                    }
-                    Some(at) => {
-                        Reply::json(200, talk.items.get(at).unwrap_or(&Value::Null).to_string())
-                    }
-                }
-            }
+            (Some(Some(item)), method) => talk.one(item, method == "DELETE"),
         }
     }
 
@@ -151,6 +139,19 @@ impl Talks {
 }
 
 impl Talk {
+    /// Shows one item, or deletes it and shows the conversation.
+    fn one(&mut self, item: &str, is_deleted: bool) -> Reply {
+        let place = self.items.iter().position(|kept| kept["id"] == item);
+        let Some(at) = place else {
+            return errors::item_not_in_conversation(item);
+        };
+        if is_deleted {
+            self.items.remove(at);
+            return Reply::json(200, self.head.to_string());
+        }
+        Reply::json(200, self.items.get(at).unwrap_or(&Value::Null).to_string())
+    }
+
     fn page(&self, errand: &Errand<'_>) -> Reply {
         let most = errand.value("limit").and_then(|limit| limit.parse().ok());
         let mut items = self.items.clone();
