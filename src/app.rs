@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,7 +19,7 @@ use actix_web::{App as WebApp, HttpServer, web};
 use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 
-use crate::actors::{Farewell, Registry, Setup};
+use crate::actors::{Farewell, Launch, Registry, Setup};
 use crate::config::{Config, InstanceConfig};
 use crate::domain::InstanceName;
 use crate::http::{self, Site};
@@ -33,7 +33,8 @@ const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// A server that is bound and ready to run.
 pub struct App {
     server: Server,
-    registry: Addr<Registry>,
+    /// Takes leave of other replicas, if there are any.
+    registry: Option<Addr<Registry>>,
     addrs: Vec<SocketAddr>,
 }
 
@@ -80,18 +81,19 @@ impl App {
         for warning in &config.warnings {
             log::warn!("{warning}");
         }
-        let shared = Arc::new(share(&config, tls)?);
-        // Lets the actors begin. One that has not would do so when it is dropped, with the runtime gone, and panic.
-        tokio::task::yield_now().await;
+        let (shared, launch) = share(&config, tls)?;
+        let home = Home::choose(launch, &config).await;
         let store = store(&config, &shared)?;
         // Every worker builds its own; a failure must show here and not there.
         Proxy::new(shared.clone()).map_err(StartError::Instance)?;
-        let registry = shared.registry.clone();
+        let is_shared = config.sharing.is_some();
+        let registry = is_shared.then(|| shared.registry.clone());
         let site = web::Data::new(site(&config, store));
         let server_settings = &config.server;
         let address = SocketAddr::new(server_settings.host, server_settings.port);
         let longest_stall = server_settings.stall_timeout;
         let server = HttpServer::new(move || {
+            home.enter();
             let proxy = Proxy::new(shared.clone()).map(web::Data::new);
             let app = WebApp::new().app_data(site.clone());
             let app = match proxy {
@@ -149,14 +151,45 @@ impl App {
     /// If the server itself breaks.
     pub async fn run_until_stopped(self) -> io::Result<()> {
         let outcome = self.server.await;
-        if self.registry.send(Farewell).await.is_err() {
+        if let Some(registry) = self.registry
+            && registry.send(Farewell).await.is_err()
+        {
             log::error!("the registry has gone before the end");
         }
         outcome
     }
 }
 
-fn share(config: &Config, tls: Arc<ClientConfig>) -> Result<Shared, StartError> {
+/// Where the actors live: with the only worker, or on the thread that started them.
+///
+/// To wake another thread costs a request more than all that the actors do for it, twice. With one worker nobody needs
+/// to: nothing would run meanwhile. But a worker's thread ends at a stop as soon as its own requests have, and then those
+/// of other workers still need the actors, and other replicas are still to be told what was used.
+#[derive(Clone)]
+struct Home(Arc<Mutex<Option<Launch>>>);
+
+impl Home {
+    async fn choose(launch: Launch, config: &Config) -> Self {
+        if config.server.workers == 1 && config.sharing.is_none() {
+            return Self(Arc::new(Mutex::new(Some(launch))));
+        }
+        launch.start();
+        // Lets the actors begin. One that has not would do so when it is dropped, with the runtime gone, and panic.
+        tokio::task::yield_now().await;
+        Self(Arc::default())
+    }
+
+    /// Starts the actors on the thread of the worker that is being built, if it is to have them.
+    fn enter(&self) {
+        // Nothing can be half done in it.
+        let mut launch = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(launch) = launch.take() {
+            launch.start();
+        }
+    }
+}
+
+fn share(config: &Config, tls: Arc<ClientConfig>) -> Result<(Arc<Shared>, Launch), StartError> {
     let instances: Vec<Arc<InstanceConfig>> =
         config.instances.iter().cloned().map(Arc::new).collect();
     let names: Vec<InstanceName> = config.instances.iter().map(|i| i.name.clone()).collect();
@@ -168,10 +201,10 @@ fn share(config: &Config, tls: Arc<ClientConfig>) -> Result<Shared, StartError> 
         metrics: metrics.queue(),
         sharing: config.sharing.clone(),
     };
-    let (registry, gauges) = Registry::launch(setup, &instances);
-    Ok(Shared {
-        registry,
-        gauges,
+    let launch = Launch::new(setup, &instances);
+    let shared = Shared {
+        registry: launch.address().clone(),
+        gauges: launch.gauges().to_vec(),
         instances,
         metrics,
         timeouts: config.timeouts,
@@ -181,7 +214,8 @@ fn share(config: &Config, tls: Arc<ClientConfig>) -> Result<Shared, StartError> 
         makers: Makers::default(),
         counting: Semaphore::new(config.server.workers),
         unknown_fields: Mutex::default(),
-    })
+    };
+    Ok((Arc::new(shared), launch))
 }
 
 /// Says where large uploads wait. Everything else works without that place, so that its lack is no reason not to start.

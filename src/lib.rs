@@ -67,8 +67,8 @@
 //! `Confirm` exists because a stream may last minutes: neither should a cured instance wait for the end of its probe, nor
 //! the news of Azure's quota for that of any other. Only a probe's is sent by itself, others go with the settlements.
 //! Waking the actors' thread costs more than all that it does for a request. So the [`Outbox`](actors::Outbox) of a
-//! worker keeps settlements for its next `Acquire`: one cross-thread round trip per attempt is all. Bytes never enter a
-//! mailbox.
+//! worker keeps settlements for its next `Acquire`: one cross-thread round trip per attempt is all. With one worker and
+//! no other replicas the actors live on its thread, and there is none ([`actors::Launch`]). Bytes never enter a mailbox.
 //!
 //! While nobody waits, the Registry serves a request where it comes in. Those that wait are served by one task, one after
 //! the other: so nobody is overtaken, and a strategy sees what it has just given away. Instances wake it through a bell

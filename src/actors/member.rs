@@ -30,21 +30,20 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// Starts the instance.
+    /// Starts the instance; `gauge` is what it publishes.
     pub(super) fn start(
         id: InstanceId,
         config: &Arc<InstanceConfig>,
+        gauge: &Arc<Gauge>,
         bell: Rc<Bell>,
         store: Option<Store>,
     ) -> Self {
-        let now = tokio::time::Instant::now().into_std();
-        let gauge = Arc::new(Gauge::new(config.max_tpm, now));
         let state = State::new(id, config.clone(), gauge.clone(), bell, store);
         let state = Rc::new(RefCell::new(state));
         Self {
             id,
             config: config.clone(),
-            gauge,
+            gauge: gauge.clone(),
             addr: Instance::new(state.clone()).start(),
             state,
         }

@@ -8,8 +8,9 @@
 //! Outbox --Confirm (streams)-------------> Instance    what the head of an answer said, with the next settlements
 //! ```
 //!
-//! All actors share one arbiter, so asking an instance is a call and its answer is never stale; that is why the Registry
-//! keeps no copy of their state and instances report nothing to it. Bytes never enter a mailbox.
+//! All actors share one arbiter, the only worker's or one of their own. So asking an instance is a call and its answer is
+//! never stale; that is why the Registry keeps no copy of their state and instances report nothing to it. Bytes never
+//! enter a mailbox.
 
 mod askers;
 mod bell;
@@ -17,6 +18,7 @@ mod dispatcher;
 mod forecasts;
 mod gauge;
 mod instance;
+mod launch;
 mod lease;
 mod member;
 mod messages;
@@ -29,6 +31,7 @@ mod shared;
 
 pub use gauge::Gauge;
 pub use instance::Instance;
+pub use launch::Launch;
 pub use lease::Lease;
 pub use messages::{
     Acquire, DeploymentView, Describe, InstanceView, Outcome, Output, Snapshot, Turn, Unavailable,

@@ -13,11 +13,11 @@ use actix_rt::task::JoinHandle;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::MAILBOX;
 use super::askers::Askers;
 use super::bell::Bell;
 use super::dispatcher::Dispatcher;
 use super::gauge::Gauge;
+use super::launch::Launch;
 use super::member::Member;
 use super::messages::{Acquire, Describe, InstanceView, Leave, Settlements, Snapshot};
 use super::outbox::Settlement;
@@ -64,16 +64,28 @@ impl Registry {
         setup: Setup,
         instances: &[Arc<InstanceConfig>],
     ) -> (Addr<Self>, Vec<Arc<Gauge>>) {
+        let launch = Launch::new(setup, instances);
+        let known = (launch.address().clone(), launch.gauges().to_vec());
+        launch.start();
+        known
+    }
+
+    /// Starts the instances, each with what it publishes, and makes them a Registry.
+    pub(super) fn new(setup: Setup, instances: &[(Arc<InstanceConfig>, Arc<Gauge>)]) -> Self {
         let bell = Bell::new();
-        let store = setup
-            .sharing
-            .map(|sharing| shared::open(sharing, instances));
+        let configs: Vec<_> = instances.iter().map(|(config, _)| config.clone()).collect();
+        let store = setup.sharing.map(|sharing| shared::open(sharing, &configs));
         let mut members = Vec::with_capacity(instances.len());
-        for (position, config) in instances.iter().enumerate() {
+        for (position, (config, gauge)) in instances.iter().enumerate() {
             let id = InstanceId(position);
-            members.push(Member::start(id, config, bell.clone(), store.clone()));
+            members.push(Member::start(
+                id,
+                config,
+                gauge,
+                bell.clone(),
+                store.clone(),
+            ));
         }
-        let gauges = members.iter().map(|member| member.gauge.clone()).collect();
         let members: Rc<[Member]> = members.into();
         let router = Router::new(setup.strategy, setup.seed);
         let dispatcher = Dispatcher::new(
@@ -83,7 +95,7 @@ impl Registry {
             bell.clone(),
             setup.metrics,
         );
-        let registry = Self {
+        Self {
             members,
             dispatcher: Rc::new(dispatcher),
             work: None,
@@ -91,16 +103,14 @@ impl Registry {
             store,
             askers: Askers::default(),
             keeper: None,
-        };
-        (registry.start(), gauges)
+        }
     }
 }
 
 impl Actor for Registry {
     type Context = Context<Self>;
 
-    fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(MAILBOX);
+    fn started(&mut self, _: &mut Self::Context) {
         // A task of its own: the actor's context polls all that it holds whenever a message comes.
         self.work = Some(actix_rt::spawn(self.dispatcher.clone().run()));
         let (members, bell) = (self.members.clone(), self.bell.clone());

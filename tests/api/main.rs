@@ -40,3 +40,4 @@ mod tls;
 mod uploads;
 mod verdicts;
 mod versions;
+mod workers;

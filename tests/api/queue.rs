@@ -197,18 +197,22 @@ async fn many_wait_at_once_and_all_are_served_within_the_limit() {
 
 #[actix_web::test]
 async fn a_stop_lets_those_who_wait_be_served() {
-    let app = pool()
-        .var("QUEUE_TIMEOUT_SECS", 5)
-        .instance("a", 1_000)
-        .start()
-        .await;
-    app.sims[0].play([closed_for(Duration::from_millis(700))]);
-    app.chat(&chat("hello", 50)).await;
-    let request = chat("hello", 50);
-    let mut waiting = Box::pin(app.chat(&request));
-    until_it_waits(&app, &mut waiting).await;
+    // Of four workers three have nothing to do, and end at once.
+    for workers in [1, 4] {
+        let app = pool()
+            .var("WORKERS", workers)
+            .var("QUEUE_TIMEOUT_SECS", 5)
+            .instance("a", 1_000)
+            .start()
+            .await;
+        app.sims[0].play([closed_for(Duration::from_millis(700))]);
+        app.chat(&chat("hello", 50)).await;
+        let request = chat("hello", 50);
+        let mut waiting = Box::pin(app.chat(&request));
+        until_it_waits(&app, &mut waiting).await;
 
-    let (answer, ()) = tokio::join!(waiting, app.stop_gracefully());
+        let (answer, ()) = tokio::join!(waiting, app.stop_gracefully());
 
-    assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
 }
