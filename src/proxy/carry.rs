@@ -51,7 +51,7 @@ impl Proxy {
                 Ok(Ok(lease)) => {
                     let id = lease.id();
                     field.tried(id);
-                    field.tell(&self.shared, job, account.request_id());
+                    field.tell(&self.shared, job, &account);
                     match self.attempt(account, lease, job).await {
                         Step::Done(response) => return Ok(response),
                         Step::Next(open, outcome) => {

@@ -10,6 +10,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::Shared;
+use super::account::Account;
 use super::errand::{Action, Job};
 use super::foreign::{Search, thing, ties};
 use super::give_up::Last;
@@ -120,14 +121,14 @@ impl Field {
     }
 
     /// Tells the operator of a call that goes where not all of its fields are known: of each field once.
-    pub(super) fn tell(&mut self, shared: &Shared, job: Job<'_>, request_id: &str) {
+    pub(super) fn tell(&mut self, shared: &Shared, job: Job<'_>, account: &Account) {
         let Job::Call(call) = job else {
             return;
         };
         if !std::mem::take(&mut self.has_relented) {
             return;
         }
-        let model = call.ask.model.as_str();
+        let (request_id, model) = (account.request_id(), call.ask.model.as_str());
         let news = {
             let lock = shared.unknown_fields.lock();
             let mut told = lock.unwrap_or_else(PoisonError::into_inner);

@@ -57,17 +57,18 @@ impl Pool {
 
 /// Writes a duration as OpenAI does: `17ms`, `1.5s`, `6m0s`.
 fn in_units(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    let seconds = |millis: u128| {
-        let text = format!("{}.{:03}", millis / 1_000, millis % 1_000);
-        let text = text.trim_end_matches('0').trim_end_matches('.');
-        format!("{text}s")
+    let (whole, millis) = (duration.as_secs(), duration.subsec_millis());
+    let (minutes, seconds) = (whole / 60, whole % 60);
+    let minutes = match minutes {
+        0 => String::new(),
+        _ => format!("{minutes}m"),
     };
-    match millis {
-        0 => "0s".to_owned(),
-        1..1_000 => format!("{millis}ms"),
-        1_000..60_000 => seconds(millis),
-        _ => format!("{}m{}", millis / 60_000, seconds(millis % 60_000)),
+    match (whole, millis) {
+        (0, 1..) => format!("{millis}ms"),
+        (_, 0) => format!("{minutes}{seconds}s"),
+        (_, millis) if millis % 100 == 0 => format!("{minutes}{seconds}.{}s", millis / 100),
+        (_, millis) if millis % 10 == 0 => format!("{minutes}{seconds}.{:02}s", millis / 10),
+        (_, millis) => format!("{minutes}{seconds}.{millis:03}s"),
     }
 }
 
@@ -86,6 +87,8 @@ mod tests {
             (60_000, "1m0s"),
             (360_000, "6m0s"),
             (61_250, "1m1.25s"),
+            (1_005, "1.005s"),
+            (62_040, "1m2.04s"),
         ] {
             assert_eq!(in_units(Duration::from_millis(millis)), text);
         }
