@@ -74,7 +74,19 @@ impl Plan<'_> {
         }
         let client = self.client(node.set_redis_settings(settings))?;
         let connected = client.get_multiplexed_async_connection_with_config(&config);
-        Ok(Wire::One(connected.await?))
+        let mut wire = connected.await?;
+        match (mode(&mut wire).await.as_deref(), self.servers) {
+            // One address is enough, as of the managed ones that stand for all nodes.
+            (Some("cluster"), Servers::One(node)) => {
+                self.cluster(std::slice::from_ref(node), protocol).await
+            }
+            (Some("sentinel"), _) => Err((
+                ErrorKind::InvalidClientConfig,
+                "a sentinel answers: REDIS_URL has to be redis+sentinel://host:port/master",
+            )
+                .into()),
+            _ => Ok(Wire::One(wire)),
+        }
     }
 
     async fn cluster(
@@ -181,6 +193,13 @@ impl Wire {
             Self::Cluster(mut wire) => command.query_async(&mut wire).await,
         }
     }
+}
+
+/// Asks a server what it is; one before Redis 6 does not say.
+async fn mode(wire: &mut MultiplexedConnection) -> Option<String> {
+    let said = redis::cmd("HELLO").query_async(wire).await;
+    let mut said: HashMap<String, Value> = said.ok()?;
+    redis::from_redis_value(said.remove("mode")?).ok()
 }
 
 /// Callers have their own bound for answers.

@@ -93,26 +93,52 @@ async fn tls_with_an_authority_of_ones_own_and_none_other() {
     }
 }
 
+/// Returns the rights that the documentation names for a user of one's own.
+fn documented_rights() -> Vec<&'static str> {
+    let page = include_str!("../../docs/replicas.md");
+    let block = page.split("```").find(|block| block.contains("~{"));
+    let (_language, rights) = block.unwrap().split_once('\n').unwrap();
+    rights.split_whitespace().collect()
+}
+
+/// Makes a user with these rights and no others.
+fn add_user(server: &Server, rights: &[&str]) {
+    let user = ["ACL", "SETUSER", "team", "reset", "on", ">p@ss"];
+    server.command(&[&user, rights].concat());
+}
+
+fn is_forbidden(standing: &Standing) -> bool {
+    let cause = standing.degraded.as_deref().unwrap_or_default();
+    let words = ["NOPERM", "permission", "can't run this command"];
+    words.iter().any(|word| cause.contains(word))
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn without_any_of_the_rights_that_are_documented_quota_is_not_shared() {
+    let server = Server::start();
+    let url = format!("redis://team:p%40ss@127.0.0.1:{}/3", server.port);
+    let rights = documented_rights();
+    // Without channels all else goes on.
+    let is_needed = |right: &&&str| !right.starts_with('&') && **right != "+@pubsub";
+    let needed: Vec<_> = rights.iter().filter(is_needed).collect();
+
+    assert!(needed.len() > 3, "{rights:?}");
+    for without in needed {
+        let others = rights.iter().copied().filter(|right| right != without);
+        let others: Vec<_> = others.collect();
+        add_user(&server, &others);
+
+        let replica = Replica::start(sharing(&url, &[]), 100, MINUTE);
+        replica.until(without, is_forbidden).await;
+    }
+}
+
 #[actix_web::test]
 #[ignore = "needs redis-server"]
 async fn a_user_with_only_the_rights_that_are_documented_and_a_database() {
     let server = Server::start();
-    server.command(&[
-        "ACL",
-        "SETUSER",
-        "team",
-        "on",
-        ">p@ss",
-        "~{azure-openai-proxy:*",
-        "&{azure-openai-proxy:*",
-        "+@hash",
-        "+@sortedset",
-        "+@scripting",
-        "+@keyspace",
-        "+@connection",
-        "+@pubsub",
-        "+time",
-    ]);
+    add_user(&server, &documented_rights());
     let url = format!("redis://team:p%40ss@127.0.0.1:{}/3", server.port);
 
     assert_shares(&url, &[]).await;
@@ -194,6 +220,25 @@ const NAMES: [&str; 5] = ["east", "west", "north", "south", "centre"];
 /// Two replicas' stores with five instances on a cluster.
 async fn stores_on(nodes: &[Server]) -> [Store; 2] {
     let urls: Vec<String> = nodes.iter().map(Server::url).collect();
+    stores_at(&urls.join(",")).await
+}
+
+async fn stores_at(url: &str) -> [Store; 2] {
+    let stores = [store_at(url), store_at(url)];
+    until_both_share(&stores).await;
+    stores
+}
+
+async fn until_both_share(stores: &[Store; 2]) {
+    for store in stores {
+        until(store, |standing| {
+            standing.degraded.is_none() && standing.replicas == 2
+        })
+        .await;
+    }
+}
+
+fn store_at(url: &str) -> Store {
     let windows = || {
         vec![Shared {
             name: "tokens".to_owned(),
@@ -202,19 +247,9 @@ async fn stores_on(nodes: &[Server]) -> [Store; 2] {
         }]
     };
     let instances = NAMES.map(|name| (name.to_owned(), windows()));
-    let start = || {
-        let store = Store::new(sharing(&urls.join(","), &[]), rand::random(), &instances);
-        actix_rt::spawn(store.clone().keep(|_, _| ()));
-        store
-    };
-    let stores = [start(), start()];
-    for store in &stores {
-        until(store, |standing| {
-            standing.degraded.is_none() && standing.replicas == 2
-        })
-        .await;
-    }
-    stores
+    let store = Store::new(sharing(url, &[]), rand::random(), &instances);
+    actix_rt::spawn(store.clone().keep(|_, _| ()));
+    store
 }
 
 async fn until(store: &Store, holds: impl Fn(&Standing) -> bool) {
@@ -233,17 +268,22 @@ async fn ask(store: &Store, position: usize, amount: u64) -> bool {
     answer.await.is_ok()
 }
 
+/// Every instance has one quota among both stores.
+async fn assert_both_share(stores: &[Store; 2]) {
+    for position in 0..NAMES.len() {
+        assert!(ask(&stores[0], position, 70).await);
+        assert!(!ask(&stores[1], position, 40).await);
+        assert!(ask(&stores[1], position, 30).await);
+    }
+}
+
 #[actix_web::test]
 #[ignore = "needs redis-server"]
 async fn a_cluster_of_three_holds_every_instance_on_one_of_its_nodes() {
     let nodes = cluster();
     let stores = stores_on(&nodes).await;
 
-    for position in 0..NAMES.len() {
-        assert!(ask(&stores[0], position, 70).await);
-        assert!(!ask(&stores[1], position, 40).await);
-        assert!(ask(&stores[1], position, 30).await);
-    }
+    assert_both_share(&stores).await;
 
     let mut filled = 0;
     for node in &nodes {
@@ -254,6 +294,36 @@ async fn a_cluster_of_three_holds_every_instance_on_one_of_its_nodes() {
     for store in &stores {
         assert_eq!(store.standing().losses, 0);
     }
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn the_address_of_one_node_is_enough_to_find_the_others() {
+    let nodes = cluster();
+
+    let stores = stores_at(&nodes[1].url()).await;
+
+    assert_both_share(&stores).await;
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn in_a_cluster_a_user_needs_the_documented_rights_and_to_ask_for_its_slots() {
+    let nodes = cluster();
+    let mut rights = documented_rights();
+    let urls = nodes
+        .iter()
+        .map(|node| format!("redis://team:p%40ss@127.0.0.1:{}", node.port));
+    let urls: Vec<String> = urls.collect();
+    nodes.iter().for_each(|node| add_user(node, &rights));
+    let stores = [&urls, &urls].map(|urls| store_at(&urls.join(",")));
+    until(&stores[0], is_forbidden).await;
+
+    rights.push("+cluster|slots");
+    nodes.iter().for_each(|node| add_user(node, &rights));
+    until_both_share(&stores).await;
+
+    assert_both_share(&stores).await;
 }
 
 #[actix_web::test]
