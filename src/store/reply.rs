@@ -144,7 +144,7 @@ pub(super) fn pulse(value: Value, windows: &[Place]) -> RedisResult<Heartbeat> {
     let cooldowns = pairs(next(&mut parts)?)?;
     let mut logs = Vec::with_capacity(windows.len());
     for place in windows {
-        logs.push(charges(pairs(next(&mut parts)?)?, place.buckets));
+        logs.push(charges(next(&mut parts)?, place.buckets)?);
     }
     Ok(Heartbeat::Here(Pulse {
         now,
@@ -188,23 +188,39 @@ pub(super) fn published(push: PushInfo) -> Option<Published> {
 }
 
 /// Reads a window's hash: `newest`, `used`, and the buckets of its ring by tick modulo their number.
-fn charges(hash: HashMap<String, String>, buckets: u64) -> Vec<(Tick, Tokens)> {
-    let number = |name: &str| hash.get(name).and_then(|text| text.parse::<u64>().ok());
-    let Some(newest) = number("newest") else {
-        return Vec::new();
-    };
-    let mut charges = Vec::with_capacity(hash.len());
-    for (slot, held) in &hash {
-        let (Ok(slot), Ok(held)) = (slot.parse::<u64>(), held.parse::<u64>()) else {
-            continue;
+///
+/// There may be hundreds of them in each heartbeat, so nothing is copied.
+fn charges(hash: Value, buckets: u64) -> RedisResult<Vec<(Tick, Tokens)>> {
+    let parts = array(hash)?;
+    let mut newest = None;
+    let mut held = Vec::with_capacity(parts.len() / 2);
+    for pair in parts.chunks_exact(2) {
+        let [Value::BulkString(field), Value::BulkString(value)] = pair else {
+            return Err(strange());
         };
-        let back = (newest % buckets + buckets - slot % buckets) % buckets;
-        if held > 0 {
-            charges.push((Tick(newest.saturating_sub(back)), Tokens(held)));
+        match (decimal(field), decimal(value)) {
+            (Some(slot), Some(tokens @ 1..)) => held.push((slot, tokens)),
+            (None, tick) if field == b"newest" => newest = tick,
+            _ => {}
         }
     }
+    let Some(newest) = newest else {
+        return Ok(Vec::new());
+    };
+    let tick = |slot: u64| {
+        let back = (newest % buckets + buckets - slot % buckets) % buckets;
+        Tick(newest.saturating_sub(back))
+    };
+    let charges = held.into_iter();
+    let mut charges: Vec<_> = charges
+        .map(|(slot, tokens)| (tick(slot), Tokens(tokens)))
+        .collect();
     charges.sort_unstable();
-    charges
+    Ok(charges)
+}
+
+fn decimal(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 fn strange() -> RedisError {
@@ -275,9 +291,11 @@ mod tests {
             ("2", "0"),
             ("600", "3"),
         ];
-        let hash = hash.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let hash = hash
+            .iter()
+            .flat_map(|(name, value)| [bulk(name), bulk(value)]);
 
-        let charges = charges(hash.into_iter().collect(), 601);
+        let charges = charges(Value::Array(hash.collect()), 601).unwrap();
 
         // 1203 is slot 1, so slot 0 is a tick ago, slot 600 two, and slot 2 the oldest.
         assert_eq!(
