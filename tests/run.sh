@@ -37,7 +37,7 @@ fail_step() {
 run() {
     local status=0
     set -m
-    "$@" &
+    "$@" 3>&- &
     set +m
     group=$!
     wait "$group" || status=$?
@@ -72,8 +72,10 @@ cleanup() {
     rm -rf "$scratch"
 }
 
+# What it says goes past the log of the step in which the signal came.
+exec 3>&2
 interrupted() {
-    printf '\ninterrupted\n' >&2
+    printf '\ninterrupted\n' >&3
     exit "$1"
 }
 
