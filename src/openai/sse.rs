@@ -17,7 +17,7 @@ mod lines;
 mod streamed;
 
 pub use self::lines::{data, named_kind};
-pub use self::streamed::Streamed;
+pub use self::streamed::{Streamed, delta_of};
 
 /// What events are scanned for. Preparing a search costs more than searching one event.
 struct Needles {
@@ -226,15 +226,20 @@ pub fn read(event: &[u8]) -> Event {
 
 /// Reads an event after the first content: the same as [`read`] at a fraction of its cost.
 pub fn skim(event: &[u8]) -> Event {
-    let may_be_done = event.len() <= LONGEST_DONE || !event.starts_with(b"data:");
-    let is_done = may_be_done && NEEDLES.done.find(event).is_some();
-    match is_done || NEEDLES.error.find(event).is_some() || tells_usage(event) {
-        true => match read(event) {
+    match is_bare(event) {
+        true => Event::Content,
+        false => match read(event) {
             Event::Preamble => Event::Content,
             known => known,
         },
-        false => Event::Content,
     }
+}
+
+/// Says whether an event after the first content has nothing but a part of the answer: no usage, no error, no end.
+pub fn is_bare(event: &[u8]) -> bool {
+    let may_be_done = event.len() <= LONGEST_DONE || !event.starts_with(b"data:");
+    let is_done = may_be_done && NEEDLES.done.find(event).is_some();
+    !(is_done || NEEDLES.error.find(event).is_some() || tells_usage(event))
 }
 
 /// Returns the usage that a content chunk may carry beside its choices, as some services send it.

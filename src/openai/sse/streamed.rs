@@ -36,13 +36,17 @@ pub struct Streamed {
 impl Streamed {
     /// Counts a content event.
     pub fn add(&mut self, event: &[u8]) {
+        if let Some(delta) = delta_of(event) {
+            return self.add_rest(delta);
+        }
         self.events += 1;
-        let Some(at) = KEYS.delta.find(event) else {
-            self.bytes += text_bytes(&KEYS.text, event);
-            return;
-        };
+        self.bytes += text_bytes(&KEYS.text, event);
+    }
+
+    /// Counts a content event of which [`delta_of`] has found the rest.
+    pub fn add_rest(&mut self, delta: &[u8]) {
+        self.events += 1;
         // It brings text or the arguments of a call.
-        let delta = event.get(at..).unwrap_or_default();
         self.bytes += match text_bytes(&KEYS.content, delta) {
             0 => text_bytes(&KEYS.arguments, delta),
             bytes => bytes,
@@ -61,6 +65,11 @@ impl Streamed {
     }
 }
 
+/// Returns an event of a chat from its `delta` on; `None` if it has none. Inside a string the quotes would be escaped.
+pub fn delta_of(event: &[u8]) -> Option<&[u8]> {
+    event.get(KEYS.delta.find(event)?..)
+}
+
 /// Returns the length of the string behind a key; 0 if there is none.
 fn text_bytes(key: &Finder<'_>, event: &[u8]) -> u64 {
     let Some(at) = key.find(event) else {
@@ -75,14 +84,14 @@ fn string_bytes(json: &[u8]) -> u64 {
     let Some(text) = json.trim_ascii_start().strip_prefix(b"\"") else {
         return 0;
     };
-    let mut escaped = false;
-    for (length, byte) in text.iter().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return length as u64,
-            _ => {}
+    let mut length = 0;
+    while let Some(at) = memchr::memchr2(b'"', b'\\', text.get(length..).unwrap_or_default()) {
+        length += at;
+        if text.get(length) == Some(&b'"') {
+            return length as u64;
         }
+        // A backslash, and what it escapes.
+        length += 2;
     }
     text.len() as u64
 }

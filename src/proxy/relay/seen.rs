@@ -85,6 +85,9 @@ impl Seen {
     }
 
     pub(super) fn note(&mut self, event: &Bytes) -> Show {
+        if self.notes_text(event) {
+            return Show::Pass;
+        }
         if self.dialect == Dialect::Chunks && is_filter_chunk(event) {
             return match self.hides_filters {
                 true => Show::Hide,
@@ -111,6 +114,19 @@ impl Seen {
         }
         self.remember(event);
         Show::Pass
+    }
+
+    /// Notes an event like nearly all of a chat, at the least cost; false if it has more than a part of the answer, or less.
+    fn notes_text(&mut self, event: &[u8]) -> bool {
+        if self.dialect != Dialect::Chunks || !self.content {
+            return false;
+        }
+        // An event of the filter has none.
+        let Some(delta) = sse::delta_of(event).filter(|_| sse::is_bare(event)) else {
+            return false;
+        };
+        self.streamed.add_rest(delta);
+        true
     }
 
     fn end(&mut self, usage: Option<Usage>) {
