@@ -7,7 +7,7 @@
 # Needs a release build, nginx and wrk (Debian: nginx-light, wrk). Everything listens on 127.0.0.1 and stops at the end.
 # nginx: two workers, upstream keepalive, proxy_buffering off (streams need it), no access log, otherwise as it comes:
 # a body over 16 KB goes through a file there, which is most of its cost at 100 KB (client_body_buffer_size avoids it).
-# The proxy: two workers, limiter, counting and the log line per request on. FORWARDER, a build of benches/forward.rs
+# The proxy: two workers, and beside it (proxy1) one, limiter, counting and the log line per request on. FORWARDER, a build of benches/forward.rs
 # (cargo bench --no-run --bench forward names it), shows what the proxy's HTTP server and client cost by themselves.
 # Prints every run; quote the median ratio.
 set -euo pipefail
@@ -42,13 +42,13 @@ http {
 }
 CONF
 
-# Starts a proxy on port $1 for the upstream on port $2.
+# Starts a proxy on port $1 for the upstream on port $2, with $3 workers.
 proxy() {
     env -i AZURE_INSTANCES=a,b AZURE_ROUTING_STRATEGY=round_robin TOKEN_RATE_LIMIT=100000000000 \
         AZURE_INSTANCE_A_API_KEY=simulated-key AZURE_INSTANCE_A_API_BASE="http://127.0.0.1:$2" \
         AZURE_INSTANCE_B_API_KEY=simulated-key AZURE_INSTANCE_B_API_BASE="http://127.0.0.1:$2" \
         AZURE_INSTANCE_A_API_VERSION=2024-10-21 AZURE_INSTANCE_B_API_VERSION=2024-10-21 \
-        HOST=127.0.0.1 PORT="$1" WORKERS=2 "$binary" 2>"$scratch/proxy$1.log" &
+        HOST=127.0.0.1 PORT="$1" WORKERS="$3" "$binary" 2>"$scratch/proxy$1.log" &
     pids+=($!)
     processes[$1]=$!
 }
@@ -92,10 +92,11 @@ run() {
 # All contestants in turn: $1 bytes, $2 stream or whole, $3 connections, $4 what is measured, $5 1 or 2: which upstream.
 round() {
     lua "$1" "$2" "$azure_path" | tee "$scratch/direct.lua" "$scratch/forward.lua" >"$scratch/nginx.lua"
-    lua "$1" "$2" /v1/chat/completions >"$scratch/proxy.lua"
+    lua "$1" "$2" /v1/chat/completions | tee "$scratch/proxy1.lua" >"$scratch/proxy.lua"
     run nginx "391$5" "$3" "$4"
     [[ -z $forwarder ]] || run forward "393$5" "$3" "$4"
     run proxy "392$5" "$3" "$4"
+    run proxy1 "394$5" "$3" "$4"
 }
 
 declare -A processes
@@ -110,7 +111,8 @@ pids+=($!)
 processes[3911]=$!
 processes[3912]=$!
 for which in 1 2; do
-    proxy 392$which 390$which
+    proxy 392$which 390$which 2
+    proxy 394$which 390$which 1
     if [[ -n $forwarder ]]; then
         "$forwarder" 393$which "http://127.0.0.1:390$which" &
         pids+=($!)
