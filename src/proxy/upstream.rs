@@ -1,7 +1,7 @@
 //! Talking to Azure: addresses, keys, one request out, one answer's head back. The only file that speaks awc.
 //!
-//! A request is sent once more, to the same instance, only when a pooled connection turned out to be closed; everything
-//! else is reported, and `proxy` decides. Bodies are left to `relay`.
+//! A request is sent once more, to the same instance and over a new connection, only when a pooled one turned out to be
+//! closed; everything else is reported, and `proxy` decides. Bodies are left to `relay`.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -246,7 +246,12 @@ impl Upstream {
         let uri = target.uri_of(&outgoing.place)?;
         let mut resent = false;
         loop {
-            let request = self.request(target, &uri, &outgoing);
+            let client = match resent {
+                false => self.client.borrow().clone(),
+                // Where one kept connection was stale others are, as after a quiet hour behind a firewall.
+                true => client(self.connector.clone(), self.timeouts),
+            };
+            let request = request(&client, target, &uri, &outgoing);
             let sent = match &outgoing.body {
                 Parcel::Bytes(bytes) => request.send_body(Pieces(bytes.clone())),
                 Parcel::Upload { content, edit } => {
@@ -264,30 +269,6 @@ impl Upstream {
                 Err(error) => return Err(self.explain(&error, outgoing.body.len())),
             }
         }
-    }
-
-    fn request(&self, target: &Target, uri: &Uri, outgoing: &Outgoing<'_>) -> awc::ClientRequest {
-        let client = self.client.borrow();
-        let mut request = client
-            .request(outgoing.method.clone(), uri.clone())
-            .insert_header((API_KEY, target.api_key.clone()))
-            // The usage must be readable, and what comes is passed on byte for byte.
-            .insert_header((
-                header::ACCEPT_ENCODING,
-                HeaderValue::from_static("identity"),
-            ))
-            .insert_header((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
-        for (name, value) in outgoing.headers {
-            request = request.insert_header((name.clone(), value.clone()));
-        }
-        let has_kind = outgoing.headers.contains_key(header::CONTENT_TYPE);
-        if !has_kind && outgoing.body.len() > 0 {
-            request = request.insert_header((
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/json"),
-            ));
-        }
-        request
     }
 
     fn explain(&self, error: &SendRequestError, body_bytes: usize) -> NoAnswer {
@@ -338,6 +319,29 @@ fn client(connector: UpstreamConnector, timeouts: Timeouts) -> Client {
         .disable_redirects()
         .timeout(timeouts.first_byte)
         .finish()
+}
+
+fn request(
+    client: &Client,
+    target: &Target,
+    uri: &Uri,
+    outgoing: &Outgoing<'_>,
+) -> awc::ClientRequest {
+    // The usage must be readable, and what comes is passed on byte for byte.
+    let as_it_is = HeaderValue::from_static("identity");
+    let mut request = client
+        .request(outgoing.method.clone(), uri.clone())
+        .insert_header((API_KEY, target.api_key.clone()))
+        .insert_header((header::ACCEPT_ENCODING, as_it_is))
+        .insert_header((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
+    for (name, value) in outgoing.headers {
+        request = request.insert_header((name.clone(), value.clone()));
+    }
+    if !outgoing.headers.contains_key(header::CONTENT_TYPE) && outgoing.body.len() > 0 {
+        let json = HeaderValue::from_static("application/json");
+        request = request.insert_header((header::CONTENT_TYPE, json));
+    }
+    request
 }
 
 /// Says whether awc reads an answer of HTTP/1.1 to its end: one that only ends with its connection reaches us as an empty

@@ -2,6 +2,7 @@
 //! may come over them.
 
 use azure_openai_proxy::simulator::Play;
+use futures_util::future::join_all;
 
 use crate::helpers::*;
 use crate::raw::ByHand;
@@ -22,6 +23,24 @@ async fn a_kept_connection_that_has_gone_stale_is_replaced_at_the_same_instance(
         .map(|seen| seen.connection)
         .collect();
     assert_eq!(connections, [1, 1, 2]);
+    assert_eq!(app.instance(0).await["error_count"], 0);
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn many_connections_that_have_gone_stale_together_cost_one_repetition() {
+    let app = spawn_app(2).await;
+    app.sims[0].play([Play::CloseOnReuse, Play::CloseOnReuse, Play::CloseOnReuse]);
+    let body = chat("hello", 50);
+    join_all((0..3).map(|_| app.chat(&body))).await;
+
+    let answer = app.chat(&chat("hello", 50)).await;
+
+    assert_eq!((answer.status.as_u16(), answer.instance()), (200, "a"));
+    assert_eq!(answer.header("x-proxy-attempts"), Some("1"));
+    let requests = app.sims[0].requests();
+    let connections: Vec<u64> = requests.iter().map(|seen| seen.connection).collect();
+    assert_eq!(connections, [1, 2, 3, 1, 4]);
     assert_eq!(app.instance(0).await["error_count"], 0);
     app.finish().await;
 }
