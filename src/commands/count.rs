@@ -1,6 +1,7 @@
 //! `count`: prints the prompt tokens of request bodies, one JSON object a line, for planning quota.
 
 use std::io::{BufRead, stdin};
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use azure_openai_proxy::domain::{Endpoint, Tokens};
@@ -8,7 +9,7 @@ use azure_openai_proxy::openai::request::{Ask, Rejection};
 use azure_openai_proxy::tokens;
 use clap::{Args, ValueEnum};
 
-use super::{UNUSABLE, complain, say};
+use super::{UNUSABLE, complain, print};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -48,7 +49,11 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         match line {
             Ok(body) if body.trim_ascii().is_empty() => {}
             Ok(body) => match options.endpoint.count(&body) {
-                Ok(tokens) => say(tokens),
+                Ok(tokens) => {
+                    if let ControlFlow::Break(code) = print(tokens) {
+                        return code;
+                    }
+                }
                 Err(rejection) => {
                     complain(format!("line {}: {rejection}", number + 1));
                     bad = true;

@@ -1,4 +1,5 @@
-//! One file per subcommand. Standard output is theirs, hence the expectations beside each print.
+//! One file per subcommand, and how they speak to whoever called them: results on standard output, complaints on standard
+//! error. No output that is closed or full makes one panic.
 
 pub(crate) mod check;
 pub(crate) mod count;
@@ -8,6 +9,8 @@ pub(crate) mod serve;
 pub(crate) mod simulate;
 
 use std::fmt::Display;
+use std::io::{self, Write, stderr, stdout};
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use azure_openai_proxy::config::Problem;
@@ -15,19 +18,28 @@ use azure_openai_proxy::config::Problem;
 /// Exit status for a configuration or command that must be changed before it can work.
 const UNUSABLE: u8 = 2;
 
-/// Prints a line of a command's result.
-#[expect(
-    clippy::print_stdout,
-    reason = "the result of a command goes to standard output"
-)]
-fn say(line: impl Display) {
-    println!("{line}");
+/// Prints a command's result, of which whoever reads it may have had enough (`| head -1`).
+fn print(result: impl Display) -> ControlFlow<ExitCode> {
+    match writeln!(stdout(), "{result}") {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ControlFlow::Break(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            complain(format!("standard output cannot be written: {error}"));
+            ControlFlow::Break(ExitCode::FAILURE)
+        }
+    }
 }
 
-/// Reports why a command failed.
-#[expect(clippy::print_stderr, reason = "the log may not have been set up yet")]
+/// Tells what may be of use to whoever started a server, which serves all the same if nobody can read it.
+fn say(line: impl Display) {
+    let _ = writeln!(stdout(), "{line}");
+}
+
+/// Reports why a command failed; the log may not have been set up yet.
 fn complain(line: impl Display) {
-    eprintln!("{line}");
+    let _ = writeln!(stderr(), "{line}");
 }
 
 fn refuse(problems: &[Problem]) -> ExitCode {

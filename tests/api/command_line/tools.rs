@@ -1,11 +1,13 @@
 //! The subcommands that end by themselves: `check`, `count`, `healthcheck`; and how a bad configuration is refused.
 
+use std::fs::File;
 use std::net::TcpListener;
 
 use serde_json::json;
 
 use super::process::*;
 use crate::helpers::*;
+use crate::process::command;
 
 #[test]
 fn check_prints_the_configuration_with_masked_keys() {
@@ -203,4 +205,46 @@ async fn healthcheck_succeeds_in_front_of_a_proxy_and_fails_in_front_of_nothing(
         missing.stderr
     );
     app.finish().await;
+}
+
+#[test]
+fn a_reader_that_has_had_enough_ends_a_command_quietly() {
+    let folder = Folder::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut check = command(&folder, &["check"], &sound("https://res.openai.azure.com"));
+
+    let output = check.stdout(writer).spawn().unwrap().wait_with_output();
+
+    let output = output.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), said.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure() {
+    let folder = Folder::new();
+    let full = File::create("/dev/full").unwrap();
+    let mut check = command(&folder, &["check"], &sound("https://res.openai.azure.com"));
+
+    let output = check.stdout(full).spawn().unwrap().wait_with_output();
+
+    let output = output.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.starts_with("standard output cannot be written: "),
+        "{said}"
+    );
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn a_complaint_that_nobody_can_read_changes_no_exit_status() {
+    let folder = Folder::new();
+    let full = File::create("/dev/full").unwrap();
+
+    let status = command(&folder, &["check"], &[]).stderr(full).status();
+
+    assert_eq!(status.unwrap().code(), Some(2));
 }
