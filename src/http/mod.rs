@@ -19,10 +19,10 @@ mod upload;
 
 use std::time::Duration;
 
-use actix_web::body::BoxBody;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::{ConnectionType, Method, Version};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest, HttpResponse, Resource, ResponseError, Route, guard, web};
 
@@ -55,7 +55,8 @@ pub struct Site {
     pub started: u64,
 }
 
-/// Takes every request in: spells its path as the routes do, and answers browsers by `CORS_ALLOW_ORIGINS`.
+/// Takes every request in: spells its path as the routes do, answers browsers by `CORS_ALLOW_ORIGINS`, and old clients
+/// without chunks.
 ///
 /// # Errors
 /// None of its own; errors of handlers have become answers before they come back here.
@@ -64,6 +65,18 @@ pub async fn enter(
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse, Error> {
     paths::correct(&mut request);
+    let is_old = request.version() < Version::HTTP_11;
+    let mut answer = answer(request, next).await?;
+    if is_old && answer.response().body().size() == BodySize::Stream {
+        // HTTP/1.0 knows no chunks: the end of the connection is that of the answer (RFC 9112, 6.1).
+        let head = answer.response_mut().head_mut();
+        head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
+    }
+    Ok(answer)
+}
+
+async fn answer(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse, Error> {
     let site = request.app_data::<web::Data<Site>>().cloned();
     let Some(site) = site.filter(|site| site.allowed_origins != AllowedOrigins::None) else {
         return next.call(request).await;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::helpers::*;
-use crate::raw::{ByHand, RawClient, STREAM_HEAD, delta};
+use crate::raw::{ByHand, End, RawClient, STREAM_HEAD, delta};
 
 const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":13,\"completion_tokens\":5,\"total_tokens\":18}}\n\n";
 const DONE: &str = "data: [DONE]\n\n";
@@ -291,5 +291,25 @@ async fn usage_that_was_told_counts_even_if_the_end_of_the_stream_is_missing() {
         assert!((5_001..5_100).contains(&(after - before)), "{after}");
         before = after;
     }
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_client_of_http_1_0_gets_a_stream_without_chunks() {
+    let app = spawn_app(1).await;
+    let body = chat_stream("hello", 5).to_string();
+    let mut client = RawClient::connect(&app).await;
+    let head = "POST /v1/chat/completions HTTP/1.0\r\nconnection: keep-alive\r\n";
+
+    client
+        .send(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes())
+        .await;
+
+    assert_eq!(client.read_to_end().await, End::Closed);
+    let text = client.text().to_lowercase();
+    assert!(text.starts_with("http/1.0 200 ok\r\n"), "{text}");
+    assert!(!text.contains("transfer-encoding"), "{text}");
+    assert!(text.contains("\r\n\r\ndata: "), "{text}");
+    assert!(text.ends_with("\n\ndata: [done]\n\n"), "{text}");
     app.finish().await;
 }
