@@ -21,6 +21,10 @@ pub fn start(level: LevelFilter, json: bool) {
     builder
         .filter_level(level.min(LevelFilter::Warn))
         .filter_module("azure_openai_proxy", level);
+    if level < LevelFilter::Debug {
+        // What it calls errors are clients, or scanners, that do not speak HTTP; nobody must act.
+        builder.filter_module("actix_http", LevelFilter::Off);
+    }
     if json {
         builder.format(write_json);
     } else {

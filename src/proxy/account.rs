@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::StatusCode;
+use log::Level;
 use tokio::time::Instant;
 
 use super::Shared;
@@ -194,11 +195,39 @@ impl Account {
         let Some(lease) = self.lease.take() else {
             return;
         };
+        self.tell_of_failure(lease.id(), &outcome);
         let outcome = self.without_what_was_not_asked(outcome);
         self.used = outcome.charged(self.reserved);
         let metrics = &self.shared.metrics;
         metrics.attempt(lease.id(), kind, self.reserved, self.used);
         self.outbox.settle(lease, outcome);
+    }
+
+    /// Logs why an attempt failed. Of what changes the state of its instance, the log tells anyway.
+    fn tell_of_failure(&self, id: InstanceId, outcome: &Outcome) {
+        let (level, cause) = match outcome {
+            Outcome::Faulted { summary, .. } | Outcome::Unreachable { summary } => {
+                (Level::Warn, summary.as_str())
+            }
+            Outcome::Throttled { summary, .. }
+            | Outcome::NoCapacity { summary, .. }
+            | Outcome::Unauthorized { summary }
+            | Outcome::NoDeployment { summary } => (Level::Debug, summary.as_str()),
+            Outcome::Answered { .. }
+            | Outcome::Refused { .. }
+            | Outcome::Withdrawn
+            | Outcome::Abandoned { .. } => return,
+        };
+        let instance = self.shared.instances.get(id.0);
+        log::log!(
+            level,
+            request_id = self.request_id(),
+            model = self.model.as_str(),
+            instance = instance.map_or("-", |config| config.name.as_str()),
+            attempt = self.attempts,
+            cause;
+            "attempt failed"
+        );
     }
 
     /// Takes out what an answer tells of another request: an errand's of the one that it is about, and of a continued

@@ -1,6 +1,7 @@
 //! `serve`: its start, its log and its end.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use azure_openai_proxy::simulator::{Answer, Chunking, Pace, Play, Resource, Simulator};
@@ -189,5 +190,53 @@ async fn the_log_for_people_says_the_same() {
     assert!(
         cause.contains("ERROR") && cause.contains("instance=primary"),
         "{cause}"
+    );
+}
+
+#[actix_web::test]
+async fn the_log_tells_why_an_attempt_failed() {
+    let sim = upstream().await;
+    sim.play([Play::CloseBeforeHead]);
+    let proxy = Running::start(Folder::new(), &["serve"], &sound(&sim.url()));
+    let url = format!("{}/v1/chat/completions", proxy.url().await);
+
+    let sent = client()
+        .post(&url)
+        .send_json(&chat("prompt-text", 50))
+        .await;
+    let answer = read(sent.unwrap()).await;
+
+    assert_eq!(answer.status, 502);
+    let is_cause = |line: &str| line.contains("attempt failed");
+    let cause = proxy.line("the cause", is_cause).await;
+    let request_id = format!("request_id={}", answer.header("x-request-id").unwrap());
+    for part in [
+        "WARN",
+        request_id.as_str(),
+        "model=gpt-4o instance=primary attempt=1",
+        "cause=\"the connection broke before the answer",
+    ] {
+        assert!(cause.contains(part), "{part} in {cause}");
+    }
+}
+
+#[actix_web::test]
+async fn clients_that_do_not_speak_http_leave_no_errors_in_the_log() {
+    let mut proxy = Running::start(Folder::new(), &[], &sound("http://127.0.0.1:9"));
+    let url = proxy.url().await;
+    let address = url.strip_prefix("http://").unwrap();
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(b"\x16\x03\x01 hello\r\n\r\n").unwrap();
+    let mut answer = String::new();
+
+    client.read_to_string(&mut answer).unwrap();
+
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    proxy.terminate();
+    proxy.ended().await;
+    let lines = proxy.lines();
+    assert!(
+        !lines.iter().any(|line| line.contains("ERROR")),
+        "{lines:#?}"
     );
 }
