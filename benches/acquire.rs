@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use actix::Arbiter;
 use azure_openai_proxy::actors::{Outbox, Outcome, Output, Registry, Setup, Turn, Want};
-use azure_openai_proxy::config::{ApiVersion, InstanceConfig, LimitNames, QueueConfig};
+use azure_openai_proxy::config::{ApiVersion, InstanceConfig, LimitNames, Limits, QueueConfig};
 use azure_openai_proxy::correction::Basis;
 use azure_openai_proxy::domain::{InstanceName, ModelKey, ModelName, Secret, StrategyKind, Tokens};
 use azure_openai_proxy::metrics::Metrics;
@@ -35,7 +35,7 @@ fn instance(name: &str) -> Arc<InstanceConfig> {
         models: None,
         model_map: HashMap::new(),
         max_rpm: None,
-        max_tpm_of: HashMap::new(),
+        max_tpm_of: Limits::default(),
         limit_names: LimitNames::default(),
     })
 }

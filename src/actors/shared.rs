@@ -91,9 +91,9 @@ fn windows(config: &InstanceConfig) -> Vec<store::Shared> {
 
 /// Returns the models with a limit of their own, always in the same order.
 fn limited_models(config: &InstanceConfig) -> BTreeMap<ModelKey, Tokens> {
-    let limits = config.max_tpm_of.iter();
+    let limits = config.max_tpm_of.by_model();
     limits
-        .map(|(model, limit)| (model.clone(), *limit))
+        .map(|(model, limit)| (model.clone(), limit))
         .collect()
 }
 

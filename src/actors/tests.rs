@@ -9,7 +9,7 @@ use actix::prelude::*;
 use futures_util::future::join_all;
 
 use super::*;
-use crate::config::{ApiVersion, InstanceConfig, LimitNames, QueueConfig};
+use crate::config::{ApiVersion, InstanceConfig, LimitNames, Limits, QueueConfig};
 use crate::correction::Basis;
 use crate::domain::{InstanceId, InstanceName, ModelKey, ModelName, Secret, StrategyKind, Tokens};
 use crate::health::{Reason, Status};
@@ -39,7 +39,7 @@ fn instance(name: &str, priority: u32, max_tpm: u64) -> Arc<InstanceConfig> {
         models: None,
         model_map: HashMap::new(),
         max_rpm: None,
-        max_tpm_of: HashMap::new(),
+        max_tpm_of: Limits::default(),
         limit_names: LimitNames::default(),
     })
 }

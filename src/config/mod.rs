@@ -15,9 +15,12 @@ use crate::domain::{
     Deployment, Endpoint, Feature, InstanceName, ModelKey, ModelName, Secret, StrategyKind, Tokens,
 };
 
+mod limits;
 mod raw;
 pub mod table;
 mod validate;
+
+pub use self::limits::Limits;
 
 /// Reads the environment and `.env` in the working directory, and validates everything at once.
 ///
@@ -231,7 +234,7 @@ pub struct InstanceConfig {
     /// `_MAX_RPM`: requests per minute of the whole instance; `None` sets no limit.
     pub max_rpm: Option<u32>,
     /// `_MAX_TPM_<MODEL>`: limits of single deployments, by a model that they serve.
-    pub max_tpm_of: HashMap<ModelKey, Tokens>,
+    pub max_tpm_of: Limits,
     /// Which variables set these limits.
     pub limit_names: LimitNames,
     /// `_MODELS`: `None` serves every model.
@@ -277,12 +280,8 @@ impl InstanceConfig {
     }
 
     /// Returns the same with the model for which it was configured.
-    ///
-    /// Azure does not tell the case of deployments apart, so neither may a limit.
     pub fn limit_of(&self, deployment: &Deployment) -> Option<(&ModelKey, Tokens)> {
-        let limits = self.max_tpm_of.iter().map(|(model, limit)| (model, *limit));
-        let own = limits.filter(|(model, _)| self.is_served_by(model, deployment));
-        own.min_by_key(|(model, limit)| (*limit, *model))
+        self.max_tpm_of.of(deployment)
     }
 
     /// Returns the variable that decides [`InstanceConfig::tpm_for`].
@@ -292,9 +291,9 @@ impl InstanceConfig {
             let mut deployment = deployment.iter();
             deployment.any(|deployment| self.is_served_by(of, deployment))
         };
-        let limits = self.max_tpm_of.iter();
-        let own = limits.filter(|(of, limit)| **limit < self.max_tpm && is_own(of));
-        let least = own.min_by_key(|(_, limit)| **limit);
+        let limits = self.max_tpm_of.by_model();
+        let own = limits.filter(|(of, limit)| *limit < self.max_tpm && is_own(of));
+        let least = own.min_by_key(|(_, limit)| *limit);
         let named = least.and_then(|(of, _)| self.limit_names.max_tpm_of.get(of));
         named.unwrap_or(&self.limit_names.max_tpm)
     }

@@ -55,7 +55,7 @@ fn instances(instances: &[InstanceConfig]) -> Vec<Row> {
 fn max_tpm(instance: &InstanceConfig) -> String {
     let own: BTreeMap<&str, String> = instance
         .max_tpm_of
-        .iter()
+        .by_model()
         .map(|(model, limit)| (shown(model), limit.to_string()))
         .collect();
     let own: Vec<String> = own

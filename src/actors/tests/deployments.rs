@@ -1,5 +1,7 @@
 //! Models that share a deployment, which the map spells in two ways, and with it the only limit that binds.
 
+use std::collections::BTreeMap;
+
 use super::queue::{queue_of, settle_down, spawn};
 use super::*;
 use crate::domain::Deployment;
@@ -7,13 +9,15 @@ use crate::domain::Deployment;
 /// One deployment of 1,000 tokens a minute for two models, at an instance with room for far more.
 fn shared_deployment() -> Arc<InstanceConfig> {
     let mut config = (*instance("a", 1, 100_000)).clone();
+    let mut limits = BTreeMap::new();
     for (model, deployment) in [("chat", "Prod"), ("summary", "prod")] {
         let model = ModelKey::of(model);
         config
             .model_map
             .insert(model.clone(), Deployment::new(deployment));
-        config.max_tpm_of.insert(model, Tokens(1_000));
+        limits.insert(model, Tokens(1_000));
     }
+    config.max_tpm_of = Limits::new(limits, &config.model_map);
     Arc::new(config)
 }
 

@@ -1,5 +1,6 @@
 //! A quota shared with replicas through a Redis that never answers: forecasts behind others, and clients that leave.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 
 use super::*;
@@ -79,7 +80,7 @@ async fn waiting(registry: &Addr<Registry>) -> usize {
 fn deployment_limit(max_tpm_of: u64) -> Arc<InstanceConfig> {
     let mut config = (*instance("a", 1, 10_000)).clone();
     let limit = (ModelKey::of("gpt-4o"), Tokens(max_tpm_of));
-    config.max_tpm_of = HashMap::from([limit]);
+    config.max_tpm_of = Limits::new(BTreeMap::from([limit]), &config.model_map);
     Arc::new(config)
 }
 

@@ -9,7 +9,7 @@ use super::setting::Setting;
 use super::sources::{self, Source};
 use super::{api_base, catalog, limits, tokens_per_minute};
 use crate::config::raw::Raw;
-use crate::config::{ApiVersion, InstanceConfig, LimitNames};
+use crate::config::{ApiVersion, InstanceConfig, LimitNames, Limits};
 use crate::domain::{ModelName, Secret, Tokens};
 
 /// What is used when `_API_VERSION` is unset.
@@ -90,7 +90,7 @@ fn instance(
         weight,
         max_tpm,
         max_rpm: (max_rpm > 0).then_some(max_rpm),
-        max_tpm_of,
+        max_tpm_of: Limits::new(max_tpm_of, &model_map),
         limit_names,
         models: served.map(models::keys),
         model_map,

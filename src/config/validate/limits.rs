@@ -2,7 +2,7 @@
 //!
 //! They are set by model, as the model map is, and hold for the deployment that serves it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::findings::Findings;
 use super::models::Map;
@@ -20,8 +20,8 @@ pub(super) fn parse(
     map: &Map,
     names: &mut LimitNames,
     findings: &mut Findings,
-) -> HashMap<ModelKey, Tokens> {
-    let mut limits: HashMap<ModelKey, Tokens> = HashMap::new();
+) -> BTreeMap<ModelKey, Tokens> {
+    let mut limits: BTreeMap<ModelKey, Tokens> = BTreeMap::new();
     let mut read: Vec<(ModelKey, String)> = Vec::new();
     for (model, setting) in set(source, findings) {
         let limit = tokens_per_minute(&setting, MOST_TOKENS, findings);
