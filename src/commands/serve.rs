@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use azure_openai_proxy::app::App;
 use azure_openai_proxy::config::{self, Config};
 use azure_openai_proxy::telemetry;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{complain, refuse};
 
@@ -25,7 +26,11 @@ fn serve(config: Config) -> ExitCode {
         for address in app.addrs() {
             log::info!(address:%, instances, strategy; "listening");
         }
-        app.run_until_stopped().await?;
+        let repeated = repeated_signal()?;
+        tokio::select! {
+            ended = app.run_until_stopped() => ended?,
+            () = repeated => log::warn!("a second signal cuts off what is still open"),
+        }
         log::info!("stopped");
         Ok::<(), Box<dyn std::error::Error>>(())
     });
@@ -36,4 +41,19 @@ fn serve(config: Config) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Takes over SIGTERM and Ctrl-C beside the server, which waits for open answers and hears no second one, and returns
+/// what waits for a second one: whoever repeats it does not want to wait.
+fn repeated_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+    })
 }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use azure_openai_proxy::simulator::{Answer, Chunking, Pace, Play, Resource, Simulator};
+use azure_openai_proxy::simulator::{Answer, Chunking, Mark, Pace, Play, Resource, Simulator};
 use serde_json::{Value, json};
 
 use super::process::*;
@@ -62,6 +62,25 @@ async fn sigterm_lets_an_open_stream_finish_and_takes_no_new_request() {
         "{:#?}",
         proxy.lines()
     );
+}
+
+#[actix_web::test]
+async fn a_second_sigterm_does_not_wait_for_open_streams() {
+    let sim = upstream().await;
+    sim.play([Play::StallAfter(Mark::Events(3))]);
+    let mut proxy = Running::start(Folder::new(), &["serve"], &sound(&sim.url()));
+    let url = proxy.url().await;
+    let request = client().post(format!("{url}/v1/chat/completions"));
+    let opened = request.send_json(&chat_stream("Hello", 20)).await.unwrap();
+    proxy.terminate();
+    eventually("the end of listening", || is_closed(&url)).await;
+    let runs_on = proxy.child.try_wait().unwrap().is_none();
+
+    proxy.terminate();
+
+    assert_eq!(proxy.ended().await.code(), Some(0));
+    assert!(runs_on, "the first signal did not wait for the stream");
+    drop(opened);
 }
 
 #[actix_web::test]
