@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use azure_openai_proxy::app::App;
 use azure_openai_proxy::config::{self, Config};
 use azure_openai_proxy::telemetry;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{complain, refuse};
@@ -18,6 +19,7 @@ pub(crate) fn run() -> ExitCode {
 
 fn serve(config: Config) -> ExitCode {
     telemetry::start(config.log.level, config.log.json);
+    take_files();
     let instances = config.instances.len();
     let strategy = config.strategy.as_str();
     let outcome = actix_rt::System::new().block_on(async move {
@@ -40,6 +42,19 @@ fn serve(config: Config) -> ExitCode {
             complain(format!("azure-openai-proxy: {error}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Takes all the open files that the system grants. Usually 1024 are given at first, for programs that cannot handle more,
+/// and each request takes two; without any left, clients are not let in and instances seem to be down.
+fn take_files() {
+    let granted = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: granted.maximum,
+        ..granted
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, all) {
+        log::warn!(error:%, files:? = granted.current; "no more open files can be had");
     }
 }
 

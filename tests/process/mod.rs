@@ -73,7 +73,13 @@ pub struct Running {
 
 impl Running {
     pub fn start(folder: Folder, arguments: &[&str], vars: &[(&str, String)]) -> Self {
-        let mut child = command(&folder, arguments, vars).spawn().unwrap();
+        let command = command(&folder, arguments, vars);
+        Self::start_by(folder, command)
+    }
+
+    /// Starts by a command of one's own.
+    pub fn start_by(folder: Folder, mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         collect(child.stdout.take().unwrap(), lines.clone());
         collect(child.stderr.take().unwrap(), lines.clone());

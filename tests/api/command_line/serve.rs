@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use azure_openai_proxy::simulator::{Answer, Chunking, Mark, Pace, Play, Resource, Simulator};
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::process::*;
 use crate::helpers::*;
+use crate::process::command;
 
 /// Starts a resource that takes the key of [`sound`].
 async fn upstream() -> Simulator {
@@ -258,4 +260,33 @@ async fn clients_that_do_not_speak_http_leave_no_errors_in_the_log() {
         !lines.iter().any(|line| line.contains("ERROR")),
         "{lines:#?}"
     );
+}
+
+#[actix_web::test]
+async fn clients_are_let_in_beyond_the_usual_number_of_open_files() {
+    let folder = Folder::new();
+    let program = command(&folder, &[], &sound("http://127.0.0.1:9"));
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "ulimit -Sn 64; exec \"$0\" serve"])
+        .arg(program.get_program())
+        .env_clear()
+        .envs(
+            program
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let proxy = Running::start_by(folder, shell);
+    let url = proxy.url().await;
+    let address = url.strip_prefix("http://").unwrap();
+    let connect = |_| TcpStream::connect(address).unwrap();
+
+    let idle: Vec<TcpStream> = (0..100).map(connect).collect();
+
+    let health = client().get(format!("{url}/health")).send().await;
+    assert_eq!(health.unwrap().status(), 200);
+    drop(idle);
 }
