@@ -276,6 +276,22 @@ impl Ledger {
         }
     }
 
+    /// Puts the sum of what is known right, unless something newer is known. By which bucket it is wrong is not said: what
+    /// is too much is taken from the oldest, and what is missing is taken for new, so that nothing leaves too early.
+    pub fn correct(&mut self, sum: Sum) {
+        if sum.acts < self.acts {
+            return;
+        }
+        self.acts = sum.acts;
+        self.latest = Some(sum);
+        let unsent = self.unsent.values();
+        let unsent = unsent.fold(0i64, |sum, change| sum.saturating_add(*change));
+        let used = Tokens(sum.used.0.saturating_add_signed(unsent));
+        let known = self.known.used(sum.at);
+        self.known.remove_oldest(known.saturating_sub(used.0));
+        self.raise(Sum { used, ..sum });
+    }
+
     /// Notes that the store counts anew, so that its acts say nothing about those before.
     pub fn entered(&mut self, acts: Acts) {
         self.acts = acts;

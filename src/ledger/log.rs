@@ -81,6 +81,19 @@ impl Log {
         }
     }
 
+    /// Takes from the oldest buckets, so that what is left leaves rather too late than too early.
+    pub(super) fn remove_oldest(&mut self, tokens: u64) {
+        let mut left = tokens;
+        for tick in self.oldest()..=self.newest {
+            if left == 0 {
+                return;
+            }
+            let removed = self.at(tick).min(left);
+            self.remove(Tick(tick), removed);
+            left -= removed;
+        }
+    }
+
     /// Moves everything by so many ticks.
     pub(super) fn turn(&mut self, by: i64) {
         let entries: Vec<(u64, u64)> = self.entries().collect();

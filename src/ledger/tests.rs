@@ -234,6 +234,26 @@ fn what_was_heard_while_a_heartbeat_was_under_way_is_known_after_it() {
 }
 
 #[test]
+fn a_sum_alone_puts_right_what_is_known_and_nothing_leaves_too_early() {
+    let mut ledger = ledger(900);
+    ledger.learn(at(0), Acts(2), [(at(0), Tokens(300))]);
+    ledger.charged(Tokens(200), sum(at(10), 500, 3));
+    ledger.settle(at(11), at(10), By::Store, Tokens(200), Tokens(150));
+
+    // Another has used 100 less, whenever that was.
+    ledger.correct(sum(at(12), 400, 4));
+    assert_eq!(ledger.used(at(12)), Tokens(350));
+    assert_eq!(ledger.used(at(61)), Tokens(150));
+
+    ledger.correct(sum(at(62), 230, 5));
+    assert_eq!(ledger.used(at(62)), Tokens(180));
+    assert_eq!(ledger.used(at(71)), Tokens(30));
+
+    ledger.correct(sum(at(72), 0, 4));
+    assert_eq!(ledger.used(at(72)), Tokens(30), "old news");
+}
+
+#[test]
 fn old_news_change_nothing_unless_the_store_counts_anew() {
     let mut ledger = ledger(900);
     ledger.learn(at(0), Acts(7), [(at(0), Tokens(200))]);

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::ahead::{Ahead, Asking};
 use super::cooldowns::Cooldowns;
 use super::link::{Home, Slice};
-use super::reply::{Published, Pulse};
+use super::reply::{Holding, Published, Pulse};
 use super::{Full, Part, RETRY_LARGE, Shared};
 use crate::config::Sharing;
 use crate::domain::{InstanceId, Tokens};
@@ -236,8 +236,12 @@ impl Account {
     /// Takes over what a heartbeat brought.
     pub(super) fn learn(&mut self, now: Tick, pulse: &Pulse) {
         self.cooldowns.news = pulse.news;
-        for (ledger, charges) in self.ledgers.iter_mut().zip(&pulse.windows) {
-            ledger.learn(now, pulse.acts, charges.iter().copied());
+        let (at, acts) = (now, pulse.acts);
+        for (ledger, held) in self.ledgers.iter_mut().zip(&pulse.windows) {
+            match held {
+                Holding::Log(charges) => ledger.learn(now, acts, charges.iter().copied()),
+                &Holding::Sum(used) => ledger.correct(Sum { at, used, acts }),
+            }
         }
     }
 

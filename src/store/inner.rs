@@ -68,6 +68,8 @@ pub(super) struct Inner {
     pub(super) is_complained: Cell<bool>,
     /// Cooldowns have changed since the last heartbeat.
     pub(super) is_news: Cell<bool>,
+    /// Heartbeats so far.
+    pub(super) beats: Cell<u64>,
     /// Something is waiting for the keeper.
     pub(super) work: Notify,
     /// The first attempt to connect has ended.
@@ -103,6 +105,7 @@ impl Inner {
             losses: Cell::new(0),
             is_complained: Cell::new(false),
             is_news: Cell::new(false),
+            beats: Cell::new(0),
             work: Notify::new(),
             begun: Notify::new(),
         }

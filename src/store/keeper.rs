@@ -24,6 +24,9 @@ use crate::ledger::Tick;
 /// How often a replica says that it lives and hears of the others.
 const BEAT: Duration = Duration::from_millis(400);
 
+/// One of so many heartbeats brings whole windows, the others their sums: those are hundreds of times smaller.
+const WHOLE: u64 = 5;
+
 /// Settlements wait this long for others to go along.
 const GATHER: Duration = Duration::from_millis(5);
 
@@ -115,7 +118,10 @@ fn say_that_it_is_well(inner: &Inner, is_listening: bool) {
 
 /// Goes on alone, telling Redis of it, while others may still have to tell what they did.
 async fn wait_for_others(inner: &Inner, link: &Link, wait: Duration) -> Result<(), String> {
-    each(inner, async |account| show(inner, link, account).await).await?;
+    each(inner, async |account| {
+        show(inner, link, account, false).await
+    })
+    .await?;
     if wait.is_zero() {
         return Ok(());
     }
@@ -126,7 +132,10 @@ async fn wait_for_others(inner: &Inner, link: &Link, wait: Duration) -> Result<(
     while Instant::now() < opens {
         sleep(BEAT.min(opens.saturating_duration_since(Instant::now()))).await;
         each(inner, async |account| tell(inner, link, account).await).await?;
-        each(inner, async |account| show(inner, link, account).await).await?;
+        each(inner, async |account| {
+            show(inner, link, account, false).await
+        })
+        .await?;
     }
     Ok(())
 }
@@ -161,7 +170,11 @@ async fn serve(inner: &Inner, link: &Rc<Link>, listen: Listen<'_>) -> String {
 async fn beat(inner: &Inner, link: &Link, listen: Listen<'_>) -> Result<(), String> {
     inner.is_news.set(false);
     inner.listen();
-    let pulses = each(inner, async |account| show(inner, link, account).await).await?;
+    // The first after a fault comes with the mode that is to be left.
+    let beats = inner.beats.replace(inner.beats.get() + 1);
+    let is_whole = inner.mode.get() != Mode::Well || beats.is_multiple_of(WHOLE);
+    let show = async |account: &RefCell<Account>| show(inner, link, account, is_whole).await;
+    let pulses = each(inner, show).await?;
     for (position, pulse) in pulses.into_iter().enumerate() {
         if let Some(account) = inner.accounts.get(position) {
             let mut account = account.borrow_mut();
@@ -306,11 +319,16 @@ async fn send(
 }
 
 /// Shows that this replica lives, and returns what Redis has of an instance.
-async fn show(inner: &Inner, link: &Link, account: &RefCell<Account>) -> Result<Pulse, String> {
+async fn show(
+    inner: &Inner,
+    link: &Link,
+    account: &RefCell<Account>,
+    is_whole: bool,
+) -> Result<Pulse, String> {
     let (home, epoch) = account.borrow().address();
     let acts = account.borrow().acts;
     let asked_at = now();
-    let asked = link.pulse(&home, &epoch, &inner.replica, inner.expected());
+    let asked = link.pulse(&home, &epoch, &inner.replica, inner.expected(), is_whole);
     let pulse = match inner.bounded(asked).await? {
         // Less than it has said before is an older copy.
         Heartbeat::Here(pulse) if pulse.acts >= acts => pulse,

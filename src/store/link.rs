@@ -274,13 +274,14 @@ impl Link {
         reply::joined(self.run(call).await?)
     }
 
-    /// Says that this replica lives, and hears of the others.
+    /// Says that this replica lives, and hears of the others; of what windows hold by bucket, or only in sum.
     pub(super) async fn pulse(
         &self,
         home: &Home,
         epoch: &str,
         replica: &str,
         expected: Expected,
+        is_whole: bool,
     ) -> RedisResult<Heartbeat> {
         let mut call = Call {
             script: &self.scripts.pulse,
@@ -293,6 +294,10 @@ impl Link {
             ],
         };
         call.args.extend(expected.args());
+        call.args.push(u8::from(is_whole).to_string());
+        let windows = home.windows.iter();
+        call.args
+            .extend(windows.map(|place| place.buckets.to_string()));
         reply::pulse(self.run(call).await?, &home.windows)
     }
 

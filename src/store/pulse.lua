@@ -2,9 +2,9 @@
 --
 -- KEYS: the instance's state, its replicas, its cooldowns, then the windows.
 -- ARGV: epoch, name of the replica, milliseconds that a replica counts as live, milliseconds that the state lives, what
--- the clock is expected to read in ms, and how far that may be wrong.
+-- the clock is expected to read in ms, how far that may be wrong, 1 for whole windows, and the buckets of each window.
 -- Returns {'lost'}, {'jumped'} or {'here', now in ms, live replicas, news, acts, cooldowns, windows...}; the last as their
--- hashes.
+-- hashes, which may be hundreds of fields, or else as their sums.
 
 local state = redis.call('HMGET', KEYS[1], 'epoch', 'news', 'acts', 'beat', 'steady')
 if state[1] ~= ARGV[1] then return {'lost'} end
@@ -27,5 +27,16 @@ for at = 2, #cooldowns, 2 do
 end
 local news, acts = tonumber(state[2]) or 0, tonumber(state[3]) or 0
 local reply = {'here', now_ms, redis.call('ZCARD', KEYS[2]), news, acts, cooldowns}
-for position = 4, #KEYS do reply[#reply + 1] = redis.call('HGETALL', KEYS[position]) end
+for position = 4, #KEYS do
+    local key, buckets = KEYS[position], tonumber(ARGV[position + 4])
+    if ARGV[7] == '1' then
+        reply[#reply + 1] = redis.call('HGETALL', key)
+    else
+        local newest, used, untold = open(key, buckets)
+        if redis.call('EXISTS', key) == 1 then
+            close(KEYS[1], key, buckets, math.huge, newest, used, untold, acts)
+        end
+        reply[#reply + 1] = used
+    end
+end
 return reply

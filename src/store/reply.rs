@@ -54,6 +54,15 @@ pub(super) struct Joined {
     pub(super) acts: Acts,
 }
 
+/// What a window holds of all replicas.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Holding {
+    /// Charges by tick.
+    Log(Vec<(Tick, Tokens)>),
+    /// Only their sum.
+    Sum(Tokens),
+}
+
 /// What a heartbeat brings back of one instance.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Pulse {
@@ -62,8 +71,7 @@ pub(super) struct Pulse {
     pub(super) news: i64,
     pub(super) acts: Acts,
     pub(super) cooldowns: HashMap<String, String>,
-    /// For each window its charges by tick.
-    pub(super) windows: Vec<Vec<(Tick, Tokens)>>,
+    pub(super) windows: Vec<Holding>,
 }
 
 pub(super) fn verdict(value: Value) -> RedisResult<Verdict> {
@@ -144,7 +152,10 @@ pub(super) fn pulse(value: Value, windows: &[Place]) -> RedisResult<Heartbeat> {
     let cooldowns = pairs(next(&mut parts)?)?;
     let mut logs = Vec::with_capacity(windows.len());
     for place in windows {
-        logs.push(charges(next(&mut parts)?, place.buckets)?);
+        logs.push(match next(&mut parts)? {
+            Value::Int(sum) => Holding::Sum(tokens(sum)),
+            hash => Holding::Log(charges(hash, place.buckets)?),
+        });
     }
     Ok(Heartbeat::Here(Pulse {
         now,

@@ -13,6 +13,9 @@ const STEP: u64 = LIMIT / 3 / 4;
 /// Ticks between heartbeats at most.
 const BEAT: u64 = 4;
 
+/// Heartbeats are whole at ticks that are multiples of this: one of some.
+const WHOLE: u64 = 5;
+
 /// Something that happens; `replica` is who does it.
 #[derive(Clone, Debug)]
 enum Step {
@@ -20,7 +23,7 @@ enum Step {
     Settle { which: usize, part: u64 },
     Tell { replica: usize },
     Listen { replica: usize },
-    AskPulse { replica: usize },
+    AskPulse { replica: usize, is_whole: bool },
     TakePulse { replica: usize },
     Pass { tenths: u64 },
     Fail { keeps: bool },
@@ -33,7 +36,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (0usize..100, 0u64..4).prop_map(|(which, part)| Step::Settle { which, part }),
         3 => (0usize..3).prop_map(|replica| Step::Tell { replica }),
         3 => (0usize..3).prop_map(|replica| Step::Listen { replica }),
-        4 => (0usize..3).prop_map(|replica| Step::AskPulse { replica }),
+        4 => (0usize..3, any::<bool>())
+            .prop_map(|(replica, is_whole)| Step::AskPulse { replica, is_whole }),
         4 => (0usize..3).prop_map(|replica| Step::TakePulse { replica }),
         4 => (1u64..80).prop_map(|tenths| Step::Pass { tenths }),
         1 => any::<bool>().prop_map(|keeps| Step::Fail { keeps }),
@@ -42,11 +46,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..300)
 }
 
-/// The answer to a heartbeat: when, as of which act, and all that counts.
+/// The answer to a heartbeat: the sum, and if it is whole all that counts.
 struct Pulse {
-    now: Tick,
-    acts: Acts,
-    charges: Vec<(Tick, Tokens)>,
+    sum: Sum,
+    charges: Option<Vec<(Tick, Tokens)>>,
 }
 
 struct Replica {
@@ -73,8 +76,12 @@ impl Replica {
     }
 
     fn take_pulse(&mut self) {
-        if let Some(pulse) = self.pulse.take() {
-            self.ledger.learn(pulse.now, pulse.acts, pulse.charges);
+        let Some(Pulse { sum, charges }) = self.pulse.take() else {
+            return;
+        };
+        match charges {
+            Some(charges) => self.ledger.learn(sum.at, sum.acts, charges),
+            None => self.ledger.correct(sum),
         }
     }
 }
@@ -119,7 +126,7 @@ impl Story {
             Step::Settle { which, part } => self.settle(which, part),
             Step::Tell { replica } => self.tell(replica),
             Step::Listen { replica } => self.replicas[replica].listen(self.now),
-            Step::AskPulse { replica } => self.ask_pulse(replica),
+            Step::AskPulse { replica, is_whole } => self.ask_pulse(replica, is_whole),
             Step::TakePulse { replica } => self.replicas[replica].take_pulse(),
             Step::Pass { tenths } => self.pass(tenths),
             Step::Fail { keeps } => {
@@ -211,24 +218,20 @@ impl Story {
         }
     }
 
-    fn ask_pulse(&mut self, replica: usize) {
+    fn ask_pulse(&mut self, replica: usize, is_whole: bool) {
         if self.is_up && self.replicas[replica].pulse.is_none() {
             self.tell(replica);
             self.replicas[replica].listen(self.now);
-            self.replicas[replica].pulse = Some(self.pulse());
+            self.replicas[replica].pulse = Some(self.pulse(is_whole));
         }
     }
 
-    fn pulse(&mut self) -> Pulse {
-        self.store.used(self.now);
+    fn pulse(&mut self, is_whole: bool) -> Pulse {
+        let sum = sum(self.now, self.store.used(self.now), self.acts);
         let entries = self.store.entries();
-        Pulse {
-            now: self.now,
-            acts: Acts(self.acts),
-            charges: entries
-                .map(|(tick, held)| (Tick(tick), Tokens(held)))
-                .collect(),
-        }
+        let charges = entries.map(|(tick, held)| (Tick(tick), Tokens(held)));
+        let charges = is_whole.then(|| charges.collect());
+        Pulse { sum, charges }
     }
 
     /// Nobody goes for long without a heartbeat while the store is there.
@@ -238,7 +241,8 @@ impl Story {
             self.now.0 += BEAT.min(end - self.now.0);
             for replica in 0..3 {
                 self.replicas[replica].take_pulse();
-                self.ask_pulse(replica);
+                let is_whole = self.now.0.is_multiple_of(WHOLE);
+                self.ask_pulse(replica, is_whole);
             }
         }
     }
@@ -263,7 +267,7 @@ impl Story {
             told.into_iter().for_each(|change| self.adjust(change));
         }
         for position in 0..3 {
-            let pulse = self.pulse();
+            let pulse = self.pulse(true);
             let replica = &mut self.replicas[position];
             replica.pulse = Some(pulse);
             replica.take_pulse();
