@@ -313,3 +313,27 @@ async fn a_client_of_http_1_0_gets_a_stream_without_chunks() {
     assert!(text.ends_with("\n\ndata: [done]\n\n"), "{text}");
     app.finish().await;
 }
+
+#[actix_web::test]
+async fn usage_in_several_lines_of_data_settles_whatever_ends_them() {
+    let usage = "data: {\"choices\": [],\ndata: \"usage\":\ndata: {\"prompt_tokens\": 13, \"total_tokens\": 18}}\n\n";
+    for line_end in ["\n", "\r\n", "\r"] {
+        let app = spawn_app(1).await;
+        let shown = format!("\u{feff}: hi\n\n{}{DONE}", delta("one")).replace('\n', line_end);
+        let usage = usage.replace('\n', line_end);
+        let (begin, end) = shown.split_at(shown.len() - DONE.replace('\n', line_end).len());
+        let sent = format!("{begin}{usage}{end}");
+        let framings = chunkings(&sent);
+        let count = framings.len();
+        let plays = framings.into_iter().map(|chunks| stream_of(&sent, chunks));
+        app.sims[0].play(plays);
+
+        for number in 1..=count {
+            let hidden = app.chat(&chat_stream("hello", 50)).await;
+
+            assert_eq!(hidden.text(), shown, "{line_end:?}");
+            assert_eq!(app.settled(0).await["current_tpm"], 18 * number);
+        }
+        app.finish().await;
+    }
+}
