@@ -1,11 +1,10 @@
-//! Requests and answers as nobody should send them: each has one outcome, and nothing of it reaches anybody else.
-
-use azure_openai_proxy::simulator::{Answer as Script, Play};
-use bytes::Bytes;
+//! Requests as nobody should send them: each has one outcome, and nothing of it reaches anybody else.
 
 use crate::forms::{KIND, field, file, form, pool_of_two};
 use crate::helpers::*;
 use crate::raw::RawClient;
+
+mod answers;
 
 const BODY: &str = r#"{"model":"gpt-4o","messages":[],"max_tokens":5}"#;
 
@@ -155,108 +154,6 @@ async fn a_client_that_waits_for_leave_to_send_its_body_gets_it() {
 }
 
 #[actix_web::test]
-async fn an_answer_that_is_no_http_or_contradicts_itself_is_a_fault() {
-    let json = "content-type: application/json\r\n";
-    let long = format!("x-long: {}\r\n", "x".repeat(200_000));
-    for head in [
-        "nonsense\r\n\r\n".to_owned(),
-        "HTTP/1.1 abc OK\r\n\r\n".to_owned(),
-        "HTTP/3.0 200 OK\r\ncontent-length: 2\r\n\r\n{}".to_owned(),
-        "HTTP/1.1 999 Odd\r\ncontent-length: 2\r\n\r\n{}".to_owned(),
-        format!("HTTP/1.1 200 OK\r\n{json}content-length: 2\r\ncontent-length: 3\r\n\r\n{{}}"),
-        format!("HTTP/1.1 200 OK\r\n{json}content-length: 2, 2\r\n\r\n{{}}"),
-        format!("HTTP/1.1 200 OK\r\n{json}content-length: -2\r\n\r\n{{}}"),
-        format!("HTTP/1.1 200 OK\r\n{json}content-length: 18446744073709551615\r\n\r\n{{}}"),
-        format!(
-            "HTTP/1.1 200 OK\r\n{json}transfer-encoding: gzip, chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"
-        ),
-        format!(
-            "HTTP/1.1 200 OK\r\n{json}transfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\n{{}}"
-        ),
-        format!(
-            "HTTP/1.1 200 OK\r\n{json}transfer-encoding: chunked\r\n\r\n-2\r\n{{}}\r\n0\r\n\r\n"
-        ),
-        format!("HTTP/1.1 200 OK\r\n{long}content-length: 2\r\n\r\n{{}}"),
-        "HTTP/1.1 304 Not Modified\r\n\r\n".to_owned(),
-        "HTTP/1.1 302 Found\r\nlocation: http://elsewhere.example/\r\ncontent-length: 0\r\n\r\n"
-            .to_owned(),
-    ] {
-        let app = spawn_app(2).await;
-        app.sims[0].play([Play::Raw {
-            bytes: Bytes::from(head.clone()),
-            keep_alive: false,
-        }]);
-
-        let answer = app.chat(&chat("hello", 5)).await;
-
-        let what = &head[..head.len().min(100)];
-        assert_eq!(
-            (answer.status.as_u16(), answer.instance()),
-            (200, "b"),
-            "{what}"
-        );
-        app.wait_for(0, what, |i| i["error_count"] == 1).await;
-        app.finish().await;
-    }
-}
-
-#[actix_web::test]
-async fn chunks_win_over_a_length_and_trailers_are_dropped() {
-    let app = spawn_app(1).await;
-    let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\ncontent-length: 1\r\n\
-                  trailer: x-late\r\n\r\n2;ext=\"x\"\r\n{}\r\n0\r\nx-late: 1\r\nconnection: x\r\n\r\n";
-    app.sims[0].play([Play::Raw {
-        bytes: Bytes::from(answer),
-        keep_alive: true,
-    }]);
-
-    let first = app.chat(&chat("hello", 5)).await;
-    let second = app.chat(&chat("hello", 5)).await;
-
-    assert_eq!((first.status.as_u16(), first.text()), (200, "{}"));
-    assert_eq!(
-        (first.header("trailer"), first.header("x-late")),
-        (None, None)
-    );
-    assert_eq!(second.status, 200);
-    app.finish().await;
-}
-
-#[actix_web::test]
-async fn an_answer_without_a_body_passes() {
-    let app = spawn_app(1).await;
-    for status in [204, 205] {
-        let bytes = Bytes::from(format!(
-            "HTTP/1.1 {status} None\r\ncontent-length: 0\r\n\r\n"
-        ));
-        app.sims[0].play([Play::Raw {
-            bytes,
-            keep_alive: true,
-        }]);
-
-        let answer = app.chat(&chat("hello", 5)).await;
-
-        assert_eq!((answer.status.as_u16(), answer.text()), (status, ""));
-    }
-    app.finish().await;
-}
-
-#[actix_web::test]
-async fn a_stream_that_begins_with_many_comments_comes_whole() {
-    let app = spawn_app(1).await;
-    let comments = ": ping\n\n".repeat(100_000);
-    let content = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\ndata: [DONE]\n\n";
-    let stream = comments + content;
-    let answer = Script::new(200, stream.clone()).header("content-type", "text/event-stream");
-    app.sims[0].play([Play::Answer(answer)]);
-
-    let answer = app.chat(&chat_stream("hello", 5)).await;
-
-    assert!(answer.text() == stream, "other bytes");
-    app.finish().await;
-}
-
-#[actix_web::test]
 async fn odd_headers_of_a_client_go_nowhere() {
     let app = spawn_app(1).await;
     let length = BODY.len();
@@ -279,5 +176,95 @@ async fn odd_headers_of_a_client_go_nowhere() {
     }
     assert_eq!(seen.header("content-type"), Some("application/json"));
     assert_eq!(seen.body, BODY);
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn an_answer_to_head_has_no_body_that_would_be_taken_for_the_next_answer() {
+    let app = spawn_app(1).await;
+    for path in [
+        "/",
+        "/health",
+        "/metrics",
+        "/v1/models",
+        "/v1/models/none",
+        "/v1/chat/completions",
+        "/v1/responses/resp_1",
+        "/nowhere",
+    ] {
+        let mut client = RawClient::connect(&app).await;
+        let head = format!("HEAD {path} HTTP/1.1\r\nhost: proxy\r\n\r\n");
+        client.send(head.as_bytes()).await;
+        client.read_until("\r\n\r\n").await;
+        let next = b"GET /health HTTP/1.1\r\nhost: proxy\r\nconnection: close\r\n\r\n";
+        client.send(next).await;
+        client.read_to_end().await;
+
+        let text = client.text();
+        let (first, rest) = text.split_once("\r\n\r\n").unwrap();
+        assert!(first.contains("content-length: "), "{path}: {text}");
+        assert!(rest.starts_with("HTTP/1.1 200 OK\r\n"), "{path}: {text}");
+    }
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_body_that_nobody_wants_is_not_taken_for_a_request() {
+    let app = spawn_app(1).await;
+    let hidden = "POST /v1/chat/completions HTTP/1.1\r\nhost: proxy\r\ncontent-length: 47\r\n\r\n";
+    let hidden = format!("{hidden}{BODY}");
+    let length = hidden.len();
+    for (start, framed) in [
+        ("GET /v1/models", hidden.clone()),
+        ("GET /nowhere", hidden.clone()),
+        ("DELETE /health", hidden.clone()),
+        ("OPTIONS /v1/chat/completions", hidden.clone()),
+        (
+            "GET /v1/models",
+            format!("{length:x}\r\n{hidden}\r\n0\r\nx: 1\r\n\r\n"),
+        ),
+    ] {
+        let framing = match framed.len() == length {
+            true => format!("content-length: {length}"),
+            false => "transfer-encoding: chunked".to_owned(),
+        };
+        let head =
+            format!("{start} HTTP/1.1\r\nhost: proxy\r\nconnection: close\r\n{framing}\r\n\r\n");
+
+        let text = exchange(&app, &format!("{head}{framed}")).await;
+
+        assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "{start}: {text}");
+    }
+    assert!(app.sims[0].requests().is_empty());
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn heads_that_are_too_large_or_broken_are_refused_and_others_go_on() {
+    let app = spawn_app(1).await;
+    let line = |name: &str, bytes: usize| format!("{name}: {}\r\n", "x".repeat(bytes));
+    let get = "GET /health HTTP/1.1\r\nhost: proxy\r\n";
+    for head in [
+        format!("{get}{}\r\n", line("x-long", 200_000)),
+        format!("{get}{}\r\n", line("x", 1).repeat(100)),
+        format!(
+            "GET /{} HTTP/1.1\r\nhost: proxy\r\n\r\n",
+            "x".repeat(70_000)
+        ),
+        format!("{get}host: another\r\n\r\n"),
+        "GET /health HTTP/1.1\r\n\r\n".to_owned(),
+        "GET /health HTTP/1.1\r\nhost: proxy\r\nb@d\u{0}: x\r\n\r\n".to_owned(),
+        "GET /hea lth HTTP/1.1\r\nhost: proxy\r\n\r\n".to_owned(),
+        "GET /health HTTP/2.0\r\nhost: proxy\r\n\r\n".to_owned(),
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
+        "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\r\n\r\n".to_owned(),
+    ] {
+        let text = exchange(&app, &head).await;
+
+        let what = &head[..head.len().min(60)];
+        assert!(text.starts_with("HTTP/1.1 4"), "{what}: {text}");
+        assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "{what}: {text}");
+    }
+    assert_eq!(app.chat(&chat("hello", 5)).await.status, 200);
     app.finish().await;
 }
