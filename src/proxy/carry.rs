@@ -102,7 +102,7 @@ impl Proxy {
         unavailable: Unavailable,
         past: Past,
     ) -> Result<HttpResponse, ApiError> {
-        let search = field.search(job, past.strangers());
+        let search = field.search(job, &past);
         match past.last(job, &unavailable) {
             Ok(last) => self.give_up(account, &job.subject(), unavailable, last, &search),
             Err(error) => Err(account.refuse(error)),

@@ -14,6 +14,7 @@ use super::account::Account;
 use super::errand::{Action, Job};
 use super::foreign::{Search, thing, ties};
 use super::give_up::Last;
+use super::past::Past;
 use crate::actors::{Refusal, Unavailable};
 use crate::config::InstanceConfig;
 use crate::domain::{Feature, InstanceId};
@@ -155,9 +156,10 @@ impl Field {
     }
 
     /// Says what is known of where the job belongs, now that none is left to be asked.
-    pub(super) fn search(&self, job: Job<'_>, strangers: u32) -> Search {
+    pub(super) fn search(&self, job: Job<'_>, past: &Past) -> Search {
+        let (strangers, lacked) = past.strangers();
         Search {
-            thing: thing(job),
+            thing: thing(job, lacked),
             strangers,
             is_home_known: !self.elsewhere.is_empty(),
             is_everyone: self.left_out().is_empty(),

@@ -74,15 +74,26 @@ impl Search {
     }
 }
 
-/// Returns what a job is about or continues, in words.
-pub(super) fn thing(job: Job<'_>) -> Option<String> {
+/// Returns what a job is about or continues, in words; of several things that which instances said to lack.
+pub(super) fn thing(job: Job<'_>, lacked: Option<&Foreign>) -> Option<String> {
     match job {
         Job::Call(call) => {
             let tie = call.ask.ties.first()?;
-            Some(match tie.kept {
-                Kept::Response => format!("the response `{}`", tie.id),
-                Kept::Conversation => format!("the conversation `{}`", tie.id),
-                Kept::Item => format!("the item `{}`", tie.id),
+            let (kept, id) = match lacked {
+                Some(Foreign::Item(id) | Foreign::Unstored(id)) => (Kept::Item, id),
+                Some(Foreign::Encrypted) => (Kept::Encrypted, &tie.id),
+                Some(
+                    Foreign::Response
+                    | Foreign::Previous
+                    | Foreign::Conversation
+                    | Foreign::Conversations,
+                )
+                | None => (tie.kept, &tie.id),
+            };
+            Some(match kept {
+                Kept::Response => format!("the response `{id}`"),
+                Kept::Conversation => format!("the conversation `{id}`"),
+                Kept::Item => format!("the item `{id}`"),
                 Kept::Encrypted => "the key to the encrypted content".to_owned(),
             })
         }

@@ -39,9 +39,10 @@ impl Past {
         self.strangers += 1;
     }
 
-    /// Returns how many instances lack what another one has.
-    pub(super) fn strangers(&self) -> u32 {
-        self.strangers
+    /// Returns how many instances lack what another one has, and what the last of them said to lack.
+    pub(super) fn strangers(&self) -> (u32, Option<&Foreign>) {
+        let lacked = self.foreign.as_ref().map(|(foreign, _)| foreign);
+        (self.strangers, lacked)
     }
 
     /// Returns what is left to relay, or the error for what none of several instances knew.

@@ -134,3 +134,21 @@ async fn a_maker_unknown_that_is_throttled_tells_when_to_come_again() {
         app.finish().await;
     }
 }
+
+#[actix_web::test]
+async fn of_what_a_request_names_that_is_told_which_is_lacking() {
+    let app = pool_of(2, V1).await;
+    let lacking = r#"{"error":{"code":null,"message":"Item with id 'msg_gone' not found."}}"#;
+    app.sims[0].play([Play::status(400, lacking)]);
+    app.sims[1].always(Some(Play::CloseBeforeHead));
+    let mut body = ask("");
+    body["previous_response_id"] = json!("resp_1");
+    body["input"] = json!([{"type": "item_reference", "id": "msg_gone"}]);
+
+    let answer = app.post("/v1/responses", &body).await;
+
+    assert_refused(&answer, 502, "upstream_unreachable");
+    let told = "The instance that was asked does not have the item `msg_gone`, and no other gave an answer; the last one: ";
+    assert!(message(&answer).starts_with(told), "{}", answer.text());
+    app.finish().await;
+}
