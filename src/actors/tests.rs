@@ -18,6 +18,7 @@ use crate::queue::Ticket;
 use crate::quota::Limit;
 
 mod calls;
+mod chaos;
 mod deployments;
 mod estimates;
 mod healing;

@@ -25,7 +25,7 @@ const MARGIN: Duration = Duration::from_millis(500);
 
 /// Azure's log of one deployment.
 #[derive(Default)]
-struct Azure {
+pub(super) struct Azure {
     log: VecDeque<(Instant, u64)>,
     charged: u64,
     asked: u64,
@@ -34,7 +34,7 @@ struct Azure {
 
 impl Azure {
     /// Charges a request; what remains, or how long to wait.
-    fn admit(&mut self, now: Instant, charge: u64, limit: u64) -> Result<u64, Duration> {
+    pub(super) fn admit(&mut self, now: Instant, charge: u64, limit: u64) -> Result<u64, Duration> {
         self.asked += 1;
         self.log.retain(|(at, _)| now < *at + MINUTE);
         let used: u64 = self.log.iter().map(|(_, charge)| charge).sum();
