@@ -195,7 +195,7 @@ mod tests {
 
     const KEY: &str = "0123456789abcdef0123456789abcdef";
 
-    const SETTINGS: [(&str, &str); 19] = [
+    const SETTINGS: [(&str, &str); 20] = [
         ("AZURE_INSTANCES", "primary,b"),
         ("AZURE_ROUTING_STRATEGY", "weighted"),
         ("PORT", "8080"),
@@ -211,6 +211,7 @@ mod tests {
         ("AZURE_INSTANCE_B_MAX_TPM_GPT4o", "9000"),
         ("AZURE_INSTANCE_B_MAX_RPM", "60"),
         ("AZURE_INSTANCE_B_MODEL_MAP_GPT4o", "own"),
+        ("TOKEN_RATE_LIMIT", "40000"),
         ("MODEL_MAP_GPT4o", "shared"),
         ("MODEL_MAP_GPT35TURBO", "turbo"),
         (
@@ -230,7 +231,7 @@ listen:   0.0.0.0:8080
 
 instances
   name     base                    version     priority  weight  max tpm               max rpm  models           key
-  primary  https://a.test          2024-10-21  100       100     30000                 -        gpt-4o, mymodel  ****cdef
+  primary  https://a.test          2024-10-21  100       100     40000                 -        gpt-4o, mymodel  ****cdef
   b        https://b.test/gateway  v1          7         100     123456 (gpt-4o 9000)  60       all              ****
 
 model map
@@ -278,6 +279,7 @@ shared through redis
             ("AZURE_OPENAI_API_KEY", KEY),
             ("AZURE_OPENAI_API_BASE", "https://a.test"),
             ("AZURE_OPENAI_API_VERSION", "2024-10-21"),
+            ("TOKEN_RATE_LIMIT", "60000"),
             ("HOST", "::1"),
         ]);
 

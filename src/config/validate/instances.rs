@@ -38,6 +38,7 @@ pub(super) struct Instances {
 /// Parses every instance; one that lacks its key or base is reported and left out.
 pub(super) fn parse(raw: &Raw, rate_limit: Setting, findings: &mut Findings) -> Instances {
     let sources = sources::find(raw, findings);
+    warn_of_default_limits(&sources, &rate_limit, findings);
     let rate_limit = tokens_per_minute(&rate_limit, DEFAULT_TOKENS_PER_MINUTE, findings);
     let shared = models::shared_map(raw, findings);
     let mut list = Vec::new();
@@ -171,6 +172,24 @@ fn is_version(text: &str) -> bool {
     number(year, 4).is_some()
         && number(month, 2).is_some_and(|month| (1..=12).contains(&month))
         && number(day, 2).is_some_and(|day| (1..=31).contains(&day))
+}
+
+/// Warns of instances whose limit nobody has chosen: what Azure grants is hardly ever the default.
+fn warn_of_default_limits(sources: &[Source], rate_limit: &Setting, findings: &mut Findings) {
+    let mut names = Vec::new();
+    for source in sources {
+        if source.setting("MAX_TPM").value().is_none() {
+            names.push(source.name.as_str());
+        }
+    }
+    if rate_limit.value().is_none() && !names.is_empty() {
+        findings.warn(format!(
+            "{} is not set, so each instance without MAX_TPM has {DEFAULT_TOKENS_PER_MINUTE} tokens per minute for all \
+             its deployments together: {}; set the sum of the deployments' quotas at Azure",
+            rate_limit.variable(),
+            names.join(", ")
+        ));
+    }
 }
 
 /// Warns of mapped models that `_MODELS` keeps from every instance.

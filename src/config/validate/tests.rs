@@ -13,11 +13,12 @@ mod models;
 mod redis;
 
 /// One instance with nothing to remark on.
-const ONE: [(&str, &str); 4] = [
+const ONE: [(&str, &str); 5] = [
     ("AZURE_INSTANCES", "east"),
     ("AZURE_INSTANCE_EAST_API_KEY", "key-of-east"),
     ("AZURE_INSTANCE_EAST_API_BASE", "https://east.test"),
     ("AZURE_INSTANCE_EAST_API_VERSION", "2024-10-21"),
+    ("TOKEN_RATE_LIMIT", "30000"),
 ];
 
 fn parse(vars: &[(&str, &str)]) -> Result<Config, Vec<Problem>> {
@@ -68,7 +69,6 @@ fn defaults_stand_where_nothing_is_set() {
     assert_eq!(config.log.level, log::LevelFilter::Info);
     assert!(!config.log.json);
     assert_eq!(config.strategy, StrategyKind::Failover);
-    assert_eq!(config.instances[0].max_tpm, Tokens(30_000));
     assert_eq!(config.instances[0].priority, 100);
     assert_eq!(config.instances[0].weight, 100);
     assert!(config.catalog.is_empty());

@@ -20,6 +20,11 @@ async fn the_demo_needs_nothing_and_spreads_requests_over_its_resources() {
     assert_eq!(served, ["east", "north", "west"]);
     demo.terminate();
     assert_eq!(demo.ended().await.code(), Some(0));
+    let lines = demo.lines();
+    assert!(
+        !lines.iter().any(|line| line.contains("WARN")),
+        "{lines:#?}"
+    );
     assert!(is_closed(&url));
 }
 

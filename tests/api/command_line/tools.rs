@@ -25,6 +25,7 @@ fn check_prints_the_configuration_with_masked_keys() {
         "my-gpt-4o",
         "****cdef",
         "****team",
+        "TOKEN_RATE_LIMIT is not set",
     ] {
         assert!(ended.stdout.contains(part), "{part} in\n{}", ended.stdout);
     }

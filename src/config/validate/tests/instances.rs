@@ -224,6 +224,34 @@ fn an_old_api_version_draws_one_warning_per_instance() {
 }
 
 #[test]
+fn limits_that_nobody_chose_draw_one_warning_with_the_instances_that_got_them() {
+    let mut vars = listed("a,b,c", &["A", "B", "C"]);
+    vars.push(("AZURE_INSTANCE_B_MAX_TPM".to_owned(), "90000".to_owned()));
+    vars.push(("AZURE_INSTANCE_C_MAX_TPM".to_owned(), " ".to_owned()));
+    let chosen = |variable: &str| {
+        let setting = (variable.to_owned(), "50000".to_owned());
+        from_vars([vars.clone(), vec![setting]].concat()).unwrap()
+    };
+
+    let config = from_vars(vars.clone()).unwrap();
+
+    let limits = [30_000, 90_000, 30_000].map(Tokens);
+    assert!(config.instances.iter().map(|i| i.max_tpm).eq(limits));
+    assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+    let warning = &config.warnings[0];
+    assert!(
+        warning.starts_with("TOKEN_RATE_LIMIT is not set"),
+        "{warning}"
+    );
+    for part in ["MAX_TPM has 30000 tokens", ": a, c; set the sum"] {
+        assert!(warning.contains(part), "{part} in {warning}");
+    }
+    let one_more = chosen("AZURE_INSTANCE_A_MAX_TPM").warnings;
+    assert!(one_more[0].contains(": c; set the sum"), "{one_more:?}");
+    assert!(chosen("TOKEN_RATE_LIMIT").warnings.is_empty());
+}
+
+#[test]
 fn the_legacy_variables_make_one_instance() {
     let legacy = [
         ("AZURE_OPENAI_API_KEY", "key"),
@@ -231,6 +259,7 @@ fn the_legacy_variables_make_one_instance() {
         ("AZURE_OPENAI_API_VERSION", "2024-10-21"),
         ("AZURE_INSTANCES", ""),
         ("MODEL_MAP_GPT4o", "four"),
+        ("TOKEN_RATE_LIMIT", "60000"),
     ];
 
     let config = parse(&legacy).unwrap();
@@ -239,6 +268,7 @@ fn the_legacy_variables_make_one_instance() {
     let instance = &config.instances[0];
     assert_eq!(instance.name.as_str(), "default");
     assert_eq!(instance.api_key.expose(), "key");
+    assert_eq!(instance.max_tpm, Tokens(60_000));
     assert_eq!(instance.model_map[&ModelKey::of("gpt-4o")].as_str(), "four");
     assert!(config.warnings.is_empty());
 }
