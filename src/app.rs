@@ -108,7 +108,7 @@ impl App {
         .h1_allow_half_closed(false)
         .on_connect(move |connection, _| http::bound_stalls(connection, longest_stall))
         .tcp_nodelay(true)
-        .shutdown_timeout(server_settings.shutdown.as_secs())
+        .shutdown_timeout(whole_seconds(server_settings.shutdown))
         .bind(address)
         .map_err(|cause| StartError::Bind { address, cause })?;
         let addrs = server.addrs();
@@ -189,6 +189,11 @@ impl Home {
     }
 }
 
+/// Returns whole seconds, which is all that the server counts, rounded up: no answer is to be cut off too early.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
 fn share(config: &Config, tls: Arc<ClientConfig>) -> Result<(Arc<Shared>, Launch), StartError> {
     let instances: Vec<Arc<InstanceConfig>> =
         config.instances.iter().cloned().map(Arc::new).collect();
@@ -244,5 +249,17 @@ fn site(config: &Config, store: Store) -> Site {
         catalog: config.catalog.clone(),
         strategy: config.strategy,
         started: started.unwrap_or_default().as_secs(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fraction_of_a_second_is_granted_as_a_whole_one() {
+        let granted = [0.0, 0.5, 1.0, 1.001, 30.0].map(Duration::from_secs_f64);
+
+        assert_eq!(granted.map(whole_seconds), [0, 1, 1, 2, 30]);
     }
 }

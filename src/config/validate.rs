@@ -143,7 +143,7 @@ fn server(fixed: &Fixed, findings: &mut Findings) -> Server {
         body_timeout: body_timeout.seconds(0.1..=3600.0, 30.0, findings),
         stall_timeout: stall_timeout.seconds(0.1..=86_400.0, 300.0, findings),
         temporary_folder: temporary.value().unwrap_or("/tmp").into(),
-        // Zero ends open answers at once.
+        // The server first looks after a second, so that is what zero grants.
         shutdown: shutdown.seconds(0.0..=3600.0, 30.0, findings),
         client_keys,
         allowed_origins,
