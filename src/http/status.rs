@@ -293,13 +293,4 @@ fn thousandths(value: f64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn usage_is_a_percentage_of_two_decimals() {
-        assert_eq!(percent(Tokens(1_557), Tokens(30_000)), 5.19);
-        assert_eq!(percent(Tokens(0), Tokens(30_000)), 0.0);
-        assert_eq!(percent(Tokens(45_000), Tokens(30_000)), 150.0);
-    }
-}
+mod tests;
