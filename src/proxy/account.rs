@@ -3,13 +3,14 @@
 //! The account travels with the request, from the handler into the body of the answer. Whoever drops it before closing
 //! it stands for a client that left, or for a panic: the lease is settled as abandoned and the request counted as 499.
 
+mod lines;
+
 use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::StatusCode;
-use log::Level;
 use tokio::time::Instant;
 
 use super::Shared;
@@ -32,7 +33,7 @@ const USAGE_TAIL: usize = 1024;
 pub(super) struct Account {
     shared: Arc<Shared>,
     outbox: Rc<Outbox>,
-    /// Made only where it is needed.
+    /// Made only where it is needed; from then on the log names it, whatever ids instances give.
     own_id: OnceCell<String>,
     upstream_id: Option<String>,
     label: &'static str,
@@ -112,7 +113,11 @@ impl Account {
     /// Returns the id that the client sees and the log names: the instance's if it gave one, else our own.
     pub(super) fn request_id(&self) -> &str {
         let upstream_id = self.upstream_id.as_deref();
-        upstream_id.unwrap_or_else(|| self.own_id.get_or_init(new_request_id))
+        upstream_id.unwrap_or_else(|| self.own_id())
+    }
+
+    fn own_id(&self) -> &str {
+        self.own_id.get_or_init(new_request_id)
     }
 
     /// Takes over the id that the instance gave, which Azure's support can look up.
@@ -195,39 +200,12 @@ impl Account {
         let Some(lease) = self.lease.take() else {
             return;
         };
-        self.tell_of_failure(lease.id(), &outcome);
+        self.tell_outcome(&outcome);
         let outcome = self.without_what_was_not_asked(outcome);
         self.used = outcome.charged(self.reserved);
         let metrics = &self.shared.metrics;
         metrics.attempt(lease.id(), kind, self.reserved, self.used);
         self.outbox.settle(lease, outcome);
-    }
-
-    /// Logs why an attempt failed. Of what changes the state of its instance, the log tells anyway.
-    fn tell_of_failure(&self, id: InstanceId, outcome: &Outcome) {
-        let (level, cause) = match outcome {
-            Outcome::Faulted { summary, .. } | Outcome::Unreachable { summary } => {
-                (Level::Warn, summary.as_str())
-            }
-            Outcome::Throttled { summary, .. }
-            | Outcome::NoCapacity { summary, .. }
-            | Outcome::Unauthorized { summary }
-            | Outcome::NoDeployment { summary } => (Level::Debug, summary.as_str()),
-            Outcome::Answered { .. }
-            | Outcome::Refused { .. }
-            | Outcome::Withdrawn
-            | Outcome::Abandoned { .. } => return,
-        };
-        let instance = self.shared.instances.get(id.0);
-        log::log!(
-            level,
-            request_id = self.request_id(),
-            model = self.model.as_str(),
-            instance = instance.map_or("-", |config| config.name.as_str()),
-            attempt = self.attempts,
-            cause;
-            "attempt failed"
-        );
     }
 
     /// Takes out what an answer tells of another request: an errand's of the one that it is about, and of a continued
@@ -363,22 +341,7 @@ impl Account {
         }
         self.is_closed = true;
         self.shared.metrics.ended(self.label, status);
-        let instance = self.instance.and_then(|id| self.shared.instances.get(id.0));
-        log::info!(
-            request_id = self.request_id(),
-            endpoint = self.label,
-            model = self.model.as_str(),
-            client = self.client.as_deref().unwrap_or("-"),
-            instance = instance.map_or("-", |config| config.name.as_str()),
-            attempts = self.attempts,
-            status,
-            reserved = self.reserved.0,
-            used = self.used.0,
-            queued_ms = in_millis(self.queued),
-            ttfb_ms = self.first_byte.map_or(-1.0, in_millis),
-            duration_ms = in_millis(self.started.elapsed());
-            "request"
-        );
+        self.tell_end(status);
     }
 }
 
@@ -387,8 +350,4 @@ impl Drop for Account {
         self.settle_left(None);
         self.finish(CLIENT_LEFT);
     }
-}
-
-fn in_millis(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e5).round() / 100.0
 }

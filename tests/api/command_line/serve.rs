@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use azure_openai_proxy::simulator::{Answer, Chunking, Mark, Pace, Play, Resource, Simulator};
+use azure_openai_proxy::simulator::{Answer, Chunking, Cut, Mark, Pace, Play, Resource, Simulator};
 use serde_json::{Value, json};
 
 use super::process::*;
@@ -238,6 +238,57 @@ async fn the_log_tells_why_an_attempt_failed() {
         "cause=\"the connection broke before the answer",
     ] {
         assert!(cause.contains(part), "{part} in {cause}");
+    }
+}
+
+/// The value of a field of a line for people.
+fn field<'a>(line: &'a str, name: &str) -> &'a str {
+    let mut words = line.split(' ').filter_map(|word| word.split_once('='));
+    let found = words.find(|(known, _)| *known == name);
+    found.unwrap_or_else(|| panic!("{name} in {line}")).1
+}
+
+#[actix_web::test]
+async fn what_failed_first_can_be_joined_with_the_answer_of_the_next_instance() {
+    let (first, second) = (upstream().await, upstream().await);
+    let cut = Play::Cut {
+        after: Mark::Bytes(40),
+        how: Cut::Reset,
+    };
+    // The one fails without an id of its own, the other has given one in its head.
+    first.play([Play::CloseBeforeHead, cut]);
+    let mut vars = sound(&first.url());
+    vars.retain(|(name, _)| *name != "AZURE_INSTANCES");
+    vars.extend([
+        ("AZURE_INSTANCES", "primary,second".to_owned()),
+        ("AZURE_INSTANCE_SECOND_API_KEY", KEY.to_owned()),
+        ("AZURE_INSTANCE_SECOND_API_BASE", second.url()),
+        ("AZURE_INSTANCE_SECOND_API_VERSION", "2024-10-21".to_owned()),
+    ]);
+    let mut proxy = Running::start(Folder::new(), &["serve"], &vars);
+    let url = proxy.url().await;
+
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        answers.push(chat_at(&url, &chat("prompt-text", 50)).await);
+    }
+
+    proxy.terminate();
+    proxy.ended().await;
+    let lines = proxy.lines();
+    let with = |words: &str| lines.iter().filter(|line| line.contains(words)).collect();
+    let (causes, requests): (Vec<&String>, Vec<&String>) =
+        (with("attempt failed"), with(" request request_id="));
+    assert_eq!((causes.len(), requests.len()), (2, 2), "{lines:#?}");
+    for ((answer, cause), request) in answers.iter().zip(causes).zip(requests) {
+        assert_eq!((answer.status.as_u16(), answer.instance()), (200, "second"));
+        assert_eq!(
+            Some(field(request, "request_id")),
+            answer.header("x-request-id")
+        );
+        assert_ne!(field(cause, "request_id"), field(request, "request_id"));
+        let ids = [cause, request].map(|line| field(line, "proxy_request_id"));
+        assert!(ids[0] == ids[1] && ids[0].len() == 36, "{cause} {request}");
     }
 }
 
