@@ -33,6 +33,7 @@ pub(super) fn fail(mut account: Box<Account>, no_answer: NoAnswer) -> Step {
         Failed::Unreadable => return unreadable(account, &summary),
         // It may have refused the size, in words that the break took away; so it is no fault of the instance.
         Failed::Uploading => {
+            account.tell_fault(&summary);
             let used = Some(Tokens::ZERO);
             (Attempt::Fault, Outcome::Abandoned { used })
         }

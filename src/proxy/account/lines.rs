@@ -15,7 +15,7 @@ impl Account {
     pub(super) fn tell_outcome(&self, outcome: &Outcome) {
         match outcome {
             Outcome::Faulted { summary, .. } | Outcome::Unreachable { summary } => {
-                self.tell_failure(Level::Warn, summary);
+                self.tell_fault(summary);
             }
             Outcome::Throttled { summary, .. }
             | Outcome::NoCapacity { summary, .. }
@@ -26,6 +26,11 @@ impl Account {
             | Outcome::Withdrawn
             | Outcome::Abandoned { .. } => {}
         }
+    }
+
+    /// Logs why an attempt failed that its outcome does not hold against the instance.
+    pub(in crate::proxy) fn tell_fault(&self, cause: &str) {
+        self.tell_failure(Level::Warn, cause);
     }
 
     fn tell_failure(&self, level: Level, cause: &str) {

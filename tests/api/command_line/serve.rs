@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use azure_openai_proxy::simulator::{Answer, Chunking, Cut, Mark, Pace, Play, Resource, Simulator};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
 
 use super::process::*;
+use crate::forms::{KIND, field, file, form};
 use crate::helpers::*;
 use crate::process::command;
+use crate::raw::ByHand;
 
 /// Starts a resource that takes the key of [`sound`].
 async fn upstream() -> Simulator {
@@ -241,8 +244,34 @@ async fn the_log_tells_why_an_attempt_failed() {
     }
 }
 
+#[actix_web::test]
+async fn the_log_tells_why_an_upload_did_not_arrive() {
+    let upstream = ByHand::bind().await;
+    let base = format!("http://{}", upstream.authority());
+    let proxy = Running::start(Folder::new(), &["serve"], &sound(&base));
+    let url = format!("{}/v1/audio/transcriptions", proxy.url().await);
+    let sound = vec![0; 16 << 20];
+    let upload = form(&[file("file", &sound), field("model", "whisper-1")]);
+    let break_off = async {
+        let mut stream = upstream.accept().await;
+        stream.read_exact(&mut [0; 1000]).await.unwrap();
+        // What is left unread resets the connection.
+        drop(stream);
+    };
+
+    let request = client().post(&url).insert_header(("content-type", KIND));
+    let (sent, ()) = tokio::join!(request.send_body(upload), break_off);
+
+    assert_eq!(sent.unwrap().status(), 502);
+    let is_cause = |line: &str| line.contains("attempt failed");
+    let cause = proxy.line("the cause", is_cause).await;
+    for part in ["WARN", "while the request was sent", "instance=primary"] {
+        assert!(cause.contains(part), "{part} in {cause}");
+    }
+}
+
 /// The value of a field of a line for people.
-fn field<'a>(line: &'a str, name: &str) -> &'a str {
+fn value_of<'a>(line: &'a str, name: &str) -> &'a str {
     let mut words = line.split(' ').filter_map(|word| word.split_once('='));
     let found = words.find(|(known, _)| *known == name);
     found.unwrap_or_else(|| panic!("{name} in {line}")).1
@@ -283,11 +312,14 @@ async fn what_failed_first_can_be_joined_with_the_answer_of_the_next_instance() 
     for ((answer, cause), request) in answers.iter().zip(causes).zip(requests) {
         assert_eq!((answer.status.as_u16(), answer.instance()), (200, "second"));
         assert_eq!(
-            Some(field(request, "request_id")),
+            Some(value_of(request, "request_id")),
             answer.header("x-request-id")
         );
-        assert_ne!(field(cause, "request_id"), field(request, "request_id"));
-        let ids = [cause, request].map(|line| field(line, "proxy_request_id"));
+        assert_ne!(
+            value_of(cause, "request_id"),
+            value_of(request, "request_id")
+        );
+        let ids = [cause, request].map(|line| value_of(line, "proxy_request_id"));
         assert!(ids[0] == ids[1] && ids[0].len() == 36, "{cause} {request}");
     }
 }
