@@ -150,7 +150,18 @@ impl App {
     /// # Errors
     /// If the server itself breaks.
     pub async fn run_until_stopped(self) -> io::Result<()> {
-        let outcome = self.server.await;
+        self.run_until(std::future::pending()).await
+    }
+
+    /// Like [`App::run_until_stopped`], but open answers may finish only until `cut_off` is ready.
+    ///
+    /// # Errors
+    /// If the server itself breaks.
+    pub async fn run_until(self, cut_off: impl Future<Output = ()>) -> io::Result<()> {
+        let outcome = tokio::select! {
+            outcome = self.server => outcome,
+            () = cut_off => Ok(()),
+        };
         if let Some(registry) = self.registry
             && registry.send(Farewell).await.is_err()
         {

@@ -1,14 +1,20 @@
 //! `serve`: the proxy.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use azure_openai_proxy::app::App;
 use azure_openai_proxy::config::{self, Config};
 use azure_openai_proxy::telemetry;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use super::{complain, refuse};
+
+/// One wish to stop may come as several signals: from an init to its whole group and from a script that passes its own
+/// on, or from GNU's `timeout`. They come within milliseconds.
+const ECHO: Duration = Duration::from_secs(1);
 
 pub(crate) fn run() -> ExitCode {
     match config::from_environment() {
@@ -29,10 +35,7 @@ fn serve(config: Config) -> ExitCode {
             log::info!(address:%, instances, strategy; "listening");
         }
         let repeated = repeated_signal()?;
-        tokio::select! {
-            ended = app.run_until_stopped() => ended?,
-            () = repeated => log::warn!("a second signal cuts off what is still open"),
-        }
+        app.run_until(repeated).await?;
         log::info!("stopped");
         Ok::<(), Box<dyn std::error::Error>>(())
     });
@@ -59,15 +62,21 @@ fn take_files() {
 }
 
 /// Takes over SIGTERM and Ctrl-C beside the server, which waits for open answers and hears no second one, and returns
-/// what waits for a second one: whoever repeats it does not want to wait.
+/// what waits for a second one that is no echo of the first: whoever repeats it does not want to wait.
 fn repeated_signal() -> std::io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     Ok(async move {
-        for _ in 0..2 {
+        let mut first = None;
+        loop {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+            }
+            let since = *first.get_or_insert_with(Instant::now);
+            if since.elapsed() > ECHO {
+                log::warn!("a second signal cuts off what is still open");
+                return;
             }
         }
     })

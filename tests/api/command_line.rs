@@ -5,4 +5,5 @@
 mod process;
 mod serve;
 mod simulated;
+mod stops;
 mod tools;

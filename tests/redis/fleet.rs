@@ -131,6 +131,30 @@ impl Proxy {
         join_all(clients).await.iter().sum()
     }
 
+    /// Begins to chat, and returns once the head of the answer has come.
+    pub async fn begin_stream(&self) -> impl Sized + use<> {
+        let body = json!({
+            "model": "gpt-4o",
+            "max_tokens": 100,
+            "messages": [{"role": "user", "content": "Hello"}],
+            "stream": true,
+        });
+        let request = self
+            .client
+            .post(format!("{}/v1/chat/completions", self.url));
+        request.send_json(&body).await.unwrap()
+    }
+
+    /// Sends SIGTERM until it has ended.
+    pub async fn insist(&mut self) {
+        let start = Instant::now();
+        while self.process.child.try_wait().unwrap().is_none() {
+            assert!(start.elapsed() < SOON, "it goes on: {:#?}", self.lines());
+            self.terminate();
+            actix_rt::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Lets it stand still, as its machine may.
     pub fn freeze(&self) {
         signal(self.process.child.id(), "STOP");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use azure_openai_proxy::simulator::{Hint, Play, Throttle};
+use azure_openai_proxy::simulator::{Hint, Mark, Play, Throttle};
 
 use crate::fleet::{PIECE, Proxy, load_all, resource, shared_fleet, until_all};
 use crate::server::Server;
@@ -195,6 +195,24 @@ async fn a_proxy_that_is_stopped_under_load_leaves_nothing_but_what_was_used() {
     fleet[0].until_replicas(1).await;
     let status = fleet[0].get("/v1/instances/status").await;
     assert_eq!(status["instances"][0]["current_tpm"], used);
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn a_proxy_that_is_told_twice_to_stop_takes_its_leave_all_the_same() {
+    let server = Server::start();
+    let sim = resource().await;
+    let url = server.url();
+    let mut fleet = shared_fleet(&sim, 2, LIMIT, &[("REDIS_URL", &url), PATIENT]).await;
+    let mut stopped = fleet.remove(0);
+    sim.play([Play::StallAfter(Mark::Events(3))]);
+    let open = stopped.begin_stream().await;
+
+    stopped.insist().await;
+
+    let replicas = in_redis(&server, &["ZCARD", "{azure-openai-proxy:a}:replicas"]);
+    assert_eq!(replicas, 1, "{:#?}", stopped.lines());
+    drop(open);
 }
 
 #[actix_web::test]

@@ -6,10 +6,11 @@ use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
+use azure_openai_proxy::simulator::{Resource, Simulator};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::helpers::{Answer, SOON, client, read};
+use crate::helpers::{Answer, SOON, client, read, resource};
 use crate::process::command;
 pub use crate::process::{Folder, Running};
 
@@ -89,6 +90,14 @@ impl Running {
             actix_rt::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+/// Starts a resource that takes the key of [`sound`].
+pub async fn upstream() -> Simulator {
+    let resource: Resource = resource("primary", 1_000_000).key(KEY);
+    Simulator::start(resource, ([127, 0, 0, 1].into(), 0))
+        .await
+        .unwrap()
 }
 
 /// Posts a chat request.

@@ -1,11 +1,10 @@
-//! `serve`: its start, its log and its end.
+//! `serve`: its start and its log.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use azure_openai_proxy::simulator::{Answer, Chunking, Cut, Mark, Pace, Play, Resource, Simulator};
+use azure_openai_proxy::simulator::{Answer, Chunking, Cut, Mark, Play};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
@@ -14,14 +13,6 @@ use crate::forms::{KIND, field, file, form};
 use crate::helpers::*;
 use crate::process::command;
 use crate::raw::ByHand;
-
-/// Starts a resource that takes the key of [`sound`].
-async fn upstream() -> Simulator {
-    let resource: Resource = resource("primary", 1_000_000).key(KEY);
-    Simulator::start(resource, ([127, 0, 0, 1].into(), 0))
-        .await
-        .unwrap()
-}
 
 #[test]
 fn a_taken_port_is_a_clear_error() {
@@ -37,65 +28,6 @@ fn a_taken_port_is_a_clear_error() {
     let address = format!("cannot listen on 127.0.0.1:{port}");
     assert!(ended.stderr.contains(&address), "{}", ended.stderr);
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
-}
-
-#[actix_web::test]
-async fn sigterm_lets_an_open_stream_finish_and_takes_no_new_request() {
-    let sim = upstream().await;
-    sim.play([Play::Slow(Pace {
-        first_byte: Duration::ZERO,
-        per_chunk: Duration::from_millis(80),
-    })]);
-    let mut proxy = Running::start(Folder::new(), &["serve"], &sound(&sim.url()));
-    let url = proxy.url().await;
-    let request = client().post(format!("{url}/v1/chat/completions"));
-    let opened = request.send_json(&chat_stream("Hello", 20)).await.unwrap();
-
-    proxy.terminate();
-    eventually("the end of listening", || is_closed(&url)).await;
-    let is_open = sim.counters().answered == 0;
-    let answer = read(opened).await;
-
-    assert!(
-        is_open,
-        "the stream was over before the signal had an effect"
-    );
-    assert_eq!(events(answer.text()).last(), Some(&"[DONE]"));
-    assert_eq!(proxy.ended().await.code(), Some(0));
-    assert!(
-        proxy.lines().iter().any(|line| line.contains("stopped")),
-        "{:#?}",
-        proxy.lines()
-    );
-}
-
-#[actix_web::test]
-async fn a_second_sigterm_does_not_wait_for_open_streams() {
-    let sim = upstream().await;
-    sim.play([Play::StallAfter(Mark::Events(3))]);
-    let mut proxy = Running::start(Folder::new(), &["serve"], &sound(&sim.url()));
-    let url = proxy.url().await;
-    let request = client().post(format!("{url}/v1/chat/completions"));
-    let opened = request.send_json(&chat_stream("Hello", 20)).await.unwrap();
-    proxy.terminate();
-    eventually("the end of listening", || is_closed(&url)).await;
-    let runs_on = proxy.child.try_wait().unwrap().is_none();
-
-    proxy.terminate();
-
-    assert_eq!(proxy.ended().await.code(), Some(0));
-    assert!(runs_on, "the first signal did not wait for the stream");
-    drop(opened);
-}
-
-#[actix_web::test]
-async fn without_open_requests_sigterm_stops_at_once() {
-    let mut proxy = Running::start(Folder::new(), &[], &sound("http://127.0.0.1:9"));
-    proxy.url().await;
-
-    proxy.terminate();
-
-    assert_eq!(proxy.ended().await.code(), Some(0));
 }
 
 /// Serves one good, one failed and one refused request at the most talkative level, and returns the log.
