@@ -16,6 +16,9 @@ use super::{complain, refuse};
 /// on, or from GNU's `timeout`. They come within milliseconds.
 const ECHO: Duration = Duration::from_secs(1);
 
+/// Open files that macOS grants at most, though it names no maximum: then it refuses to lift the limit altogether.
+const OPEN_MAX: u64 = 10_240;
+
 pub(crate) fn run() -> ExitCode {
     match config::from_environment() {
         Ok(config) => serve(config),
@@ -52,13 +55,26 @@ fn serve(config: Config) -> ExitCode {
 /// and each request takes two; without any left, clients are not let in and instances seem to be down.
 fn take_files() {
     let granted = getrlimit(Resource::Nofile);
-    let all = Rlimit {
-        current: granted.maximum,
-        ..granted
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, all) {
+    let maximum = granted.maximum;
+    let mut outcome = Ok(());
+    for current in wishes(granted.current, maximum) {
+        outcome = setrlimit(Resource::Nofile, Rlimit { current, maximum });
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    if let Err(error) = outcome {
         log::warn!(error:%, files:? = granted.current; "no more open files can be had");
     }
+}
+
+/// Returns the limits of open files to ask for, the best first; `None` is no limit.
+fn wishes(current: Option<u64>, maximum: Option<u64>) -> impl Iterator<Item = Option<u64>> {
+    let fewer = maximum.map_or(OPEN_MAX, |maximum| maximum.min(OPEN_MAX));
+    let is_more = maximum != Some(fewer) && current.is_some_and(|current| current < fewer);
+    [Some(maximum), is_more.then_some(Some(fewer))]
+        .into_iter()
+        .flatten()
 }
 
 /// Takes over SIGTERM and Ctrl-C beside the server, which waits for open answers and hears no second one, and returns
@@ -80,4 +96,19 @@ fn repeated_signal() -> std::io::Result<impl Future<Output = ()>> {
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_that_names_no_maximum_is_asked_for_a_number_too() {
+        let asked = |current, maximum| wishes(current, maximum).collect::<Vec<_>>();
+
+        assert_eq!(asked(Some(256), None), [None, Some(10_240)]);
+        assert_eq!(asked(Some(256), Some(4_096)), [Some(4_096)]);
+        assert_eq!(asked(Some(20_000), None), [None]);
+        assert_eq!(asked(None, None), [None]);
+    }
 }
