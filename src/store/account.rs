@@ -18,6 +18,9 @@ use crate::ledger::{Acts, By, Change, Ledger, Sum, Tick};
 /// and compose files and deployments start with two or three.
 const UNSEEN: u64 = 3;
 
+/// One of so many heartbeats brings whole windows, the others their sums: those are hundreds of times smaller.
+const WHOLE: u64 = 5;
+
 /// Changes on their way to Redis, by window. They are told again as they are until Redis has answered.
 pub(super) struct Telling {
     pub(super) number: u64,
@@ -233,6 +236,12 @@ impl Account {
         self.telling.is_some() || self.ledgers.iter().any(Ledger::has_unsent)
     }
 
+    /// Says whether this heartbeat is to bring whole windows: in turn with the other instances, since all of them at once
+    /// would hold up the requests behind them.
+    pub(super) fn wants_whole(&self, beats: u64) -> bool {
+        beats.saturating_add(self.id.0 as u64).is_multiple_of(WHOLE)
+    }
+
     /// Takes over what a heartbeat brought.
     pub(super) fn learn(&mut self, now: Tick, pulse: &Pulse) {
         self.cooldowns.news = pulse.news;
@@ -298,3 +307,6 @@ impl Account {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

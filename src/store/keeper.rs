@@ -24,9 +24,6 @@ use crate::ledger::Tick;
 /// How often a replica says that it lives and hears of the others.
 const BEAT: Duration = Duration::from_millis(400);
 
-/// One of so many heartbeats brings whole windows, the others their sums: those are hundreds of times smaller.
-const WHOLE: u64 = 5;
-
 /// Settlements wait this long for others to go along.
 const GATHER: Duration = Duration::from_millis(5);
 
@@ -172,8 +169,11 @@ async fn beat(inner: &Inner, link: &Link, listen: Listen<'_>) -> Result<(), Stri
     inner.listen();
     // The first after a fault comes with the mode that is to be left.
     let beats = inner.beats.replace(inner.beats.get() + 1);
-    let is_whole = inner.mode.get() != Mode::Well || beats.is_multiple_of(WHOLE);
-    let show = async |account: &RefCell<Account>| show(inner, link, account, is_whole).await;
+    let is_return = inner.mode.get() != Mode::Well;
+    let show = async |account: &RefCell<Account>| {
+        let is_whole = is_return || account.borrow().wants_whole(beats);
+        show(inner, link, account, is_whole).await
+    };
     let pulses = each(inner, show).await?;
     for (position, pulse) in pulses.into_iter().enumerate() {
         if let Some(account) = inner.accounts.get(position) {
