@@ -52,6 +52,9 @@ const AHEAD: u64 = 20;
 /// In how many steps a replica's share is told: few enough to cost nothing, and well below a share.
 const STEPS_OF_SHARE: u64 = 4;
 
+/// Ticks by which forecasts may be wrong: in as many, this part of a full window leaves.
+const MOMENT: u64 = 10;
+
 /// Who decided about a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
@@ -74,6 +77,8 @@ pub struct Ledger {
     acts: Acts,
     /// The newest sum heard, while it is newer than the newest log.
     latest: Option<Sum>,
+    /// What sums have taken from the oldest of what is known since the newest log.
+    guessed: u64,
     /// Admitted by this replica, by the store's leave or alone: what it tells a store that has lost its data.
     own: Log,
     /// Admitted by this replica alone since the store went away.
@@ -92,6 +97,7 @@ impl Ledger {
             known: log.clone(),
             acts: Acts::default(),
             latest: None,
+            guessed: 0,
             own: log.clone(),
             alone: log,
             alone_since: None,
@@ -254,6 +260,7 @@ impl Ledger {
         acts: Acts,
         charges: impl IntoIterator<Item = (Tick, Tokens)>,
     ) {
+        self.guessed = 0;
         self.known.clear();
         self.known.used(now);
         for (tick, tokens) in charges {
@@ -287,9 +294,16 @@ impl Ledger {
         let unsent = self.unsent.values();
         let unsent = unsent.fold(0i64, |sum, change| sum.saturating_add(*change));
         let used = Tokens(sum.used.0.saturating_add_signed(unsent));
-        let known = self.known.used(sum.at);
-        self.known.remove_oldest(known.saturating_sub(used.0));
+        let excess = self.known.used(sum.at).saturating_sub(used.0);
+        self.known.remove_oldest(excess);
+        self.guessed = self.guessed.saturating_add(excess);
         self.raise(Sum { used, ..sum });
+    }
+
+    /// Says whether sums have made forecasts wrong by more than a moment: what others gave back of new charges has been
+    /// taken from old ones, so that what is left seems to leave later than it does.
+    pub fn is_blurred(&self) -> bool {
+        self.guessed > self.limit.0.saturating_mul(MOMENT) / self.buckets()
     }
 
     /// Notes that the store counts anew, so that its acts say nothing about those before.

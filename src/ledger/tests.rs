@@ -254,6 +254,36 @@ fn a_sum_alone_puts_right_what_is_known_and_nothing_leaves_too_early() {
 }
 
 #[test]
+fn refunds_that_are_known_by_their_sum_alone_ask_for_the_whole_log_before_forecasts_are_far_off() {
+    let mut ledger = ledger(600);
+    let log = |refunded: u64| [(at(0), Tokens(200)), (at(30), Tokens(300 - refunded))];
+    ledger.learn(at(31), Acts(1), log(0));
+    let leaves = |ledger: &mut Ledger| ledger.fits_in(at(31), Tokens(400), 1).unwrap().as_secs();
+
+    // In a second 10 of 600 leave.
+    ledger.correct(sum(at(31), 495, 2));
+    assert!(!ledger.is_blurred());
+    ledger.correct(sum(at(31), 400, 3));
+    assert!(ledger.is_blurred());
+    assert_eq!(leaves(&mut ledger), 59, "taken from what leaves first");
+
+    ledger.learn(at(31), Acts(4), log(100));
+    assert!(!ledger.is_blurred());
+    assert_eq!(leaves(&mut ledger), 29);
+}
+
+#[test]
+fn small_refunds_add_up_until_the_whole_log_was_heard() {
+    let mut ledger = ledger(600);
+    ledger.learn(at(0), Acts(1), [(at(0), Tokens(300))]);
+
+    ledger.correct(sum(at(1), 294, 2));
+    assert!(!ledger.is_blurred());
+    ledger.correct(sum(at(1), 288, 3));
+    assert!(ledger.is_blurred());
+}
+
+#[test]
 fn old_news_change_nothing_unless_the_store_counts_anew() {
     let mut ledger = ledger(900);
     ledger.learn(at(0), Acts(7), [(at(0), Tokens(200))]);

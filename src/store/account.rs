@@ -236,10 +236,11 @@ impl Account {
         self.telling.is_some() || self.ledgers.iter().any(Ledger::has_unsent)
     }
 
-    /// Says whether this heartbeat is to bring whole windows: in turn with the other instances, since all of them at once
-    /// would hold up the requests behind them.
+    /// Says whether this heartbeat is to bring whole windows: where sums do not tell enough, and else in turn with the
+    /// other instances, since all of them at once would hold up the requests behind them.
     pub(super) fn wants_whole(&self, beats: u64) -> bool {
-        beats.saturating_add(self.id.0 as u64).is_multiple_of(WHOLE)
+        let has_turn = beats.saturating_add(self.id.0 as u64).is_multiple_of(WHOLE);
+        has_turn || self.ledgers.iter().any(Ledger::is_blurred)
     }
 
     /// Takes over what a heartbeat brought.

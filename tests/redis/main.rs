@@ -16,6 +16,7 @@ mod conformance;
 mod failover;
 mod faults;
 mod fleet;
+mod heartbeats;
 mod kinds;
 #[path = "../process/mod.rs"]
 mod process;

@@ -78,6 +78,17 @@ impl Replica {
         self.store.settle(A, charge, |_| Tokens(actual));
     }
 
+    /// When so much fits, as far as this replica knows.
+    pub fn fits_in(&self, tokens: u64) -> Duration {
+        let part = Part {
+            window: 0,
+            amount: Tokens(tokens),
+        };
+        let fits = self.store.fits(A, &[part], |_| Tokens::ZERO);
+        let wait = fits.map_or_else(|full| full.fits_in, |()| Some(Duration::ZERO));
+        wait.expect("it fits some time")
+    }
+
     pub fn used(&self) -> u64 {
         self.store.used(A, 0).0
     }

@@ -1,5 +1,6 @@
 //! Tests of which heartbeats bring whole windows.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::*;
@@ -24,6 +25,17 @@ fn accounts(count: usize) -> Vec<Account> {
     (0..count).map(open).collect()
 }
 
+fn pulse(acts: u64, held: Holding) -> Pulse {
+    Pulse {
+        now: Duration::from_secs(1_000),
+        replicas: 2,
+        news: 0,
+        acts: Acts(acts),
+        cooldowns: HashMap::new(),
+        windows: vec![held],
+    }
+}
+
 #[test]
 fn each_heartbeat_brings_the_whole_windows_of_a_fifth_of_all_instances() {
     let accounts = accounts(30);
@@ -36,4 +48,19 @@ fn each_heartbeat_brings_the_whole_windows_of_a_fifth_of_all_instances() {
         let whole = (7..12).filter(|&beats| account.wants_whole(beats));
         assert_eq!(whole.count(), 1, "{:?}", account.id);
     }
+}
+
+#[test]
+fn refunds_of_others_have_the_next_heartbeat_bring_the_whole_window() {
+    let mut account = accounts(1).remove(0);
+    let now = Tick::of(Duration::from_secs(1_000));
+    let log = |tokens| Holding::Log(vec![(now, Tokens(tokens))]);
+    account.learn(now, &pulse(1, log(90)));
+    assert!(!account.wants_whole(1));
+
+    account.learn(now, &pulse(2, Holding::Sum(Tokens(40))));
+    assert!(account.wants_whole(1));
+
+    account.learn(now, &pulse(3, log(40)));
+    assert!(!account.wants_whole(1));
 }

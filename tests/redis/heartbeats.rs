@@ -1,0 +1,39 @@
+//! What heartbeats bring of other replicas.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::process::SOON;
+use crate::replica::{Replica, sharing};
+use crate::server::Server;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn refunds_of_another_replica_put_forecasts_right_with_the_second_heartbeat_after() {
+    let server = Server::start();
+    let start = || Replica::shared(sharing(&server.url(), &[]), 100, MINUTE);
+    let (one, other) = (start().await, start().await);
+    one.admit(40).await.unwrap();
+    actix_rt::time::sleep(Duration::from_secs(3)).await;
+    let (first, second) = (one.admit(25).await.unwrap(), one.admit(25).await.unwrap());
+    let charged = Instant::now();
+    other.until_used(90).await;
+
+    // Of 25 each, 20 come back: what fits then has to wait for the 40 only, and not for the rest of both.
+    let mut took = Vec::new();
+    for (charge, fits) in [(first, 60), (second, 80)] {
+        let settled = Instant::now();
+        one.settle(&charge, 5);
+        while other.fits_in(fits) + charged.elapsed() > MINUTE - Duration::from_secs(1) {
+            assert!(settled.elapsed() < SOON, "the forecast stays wrong");
+            actix_rt::time::sleep(Duration::from_millis(5)).await;
+        }
+        took.push(settled.elapsed());
+    }
+
+    // Just after a whole window has come, the next in turn is 2 s away.
+    assert!(took[1] < Duration::from_millis(1_400), "{took:?}");
+}
