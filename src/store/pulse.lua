@@ -33,7 +33,10 @@ for position = 4, #KEYS do
         reply[#reply + 1] = redis.call('HGETALL', key)
     else
         local newest, used, untold = open(key, buckets)
-        if redis.call('EXISTS', key) == 1 then
+        -- Written back, one that nobody uses would be kept for as long as any replica lives.
+        if used == 0 then
+            redis.call('DEL', key)
+        else
             close(KEYS[1], key, buckets, math.huge, newest, used, untold, acts)
         end
         reply[#reply + 1] = used

@@ -2,7 +2,8 @@
 --
 -- A window is a hash: `newest` is the latest tick it has seen, `used` the sum, `untold` what was charged since the
 -- replicas were last told the sum, and the other fields are the buckets of a ring, by tick modulo the number of buckets.
--- A bucket counts until it lies wholly outside the span, as in the window that one process keeps in memory.
+-- A bucket counts until it lies wholly outside the span, as in the window that one process keeps in memory. A window that
+-- holds nothing need not be there.
 
 local clock = redis.call('TIME')
 local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)

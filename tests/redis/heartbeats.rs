@@ -1,4 +1,4 @@
-//! What heartbeats bring of other replicas.
+//! What heartbeats bring of other replicas, and what they leave behind.
 
 use std::time::Duration;
 
@@ -9,6 +9,12 @@ use crate::replica::{Replica, sharing};
 use crate::server::Server;
 
 const MINUTE: Duration = Duration::from_secs(60);
+
+const WINDOW: &str = "{azure-openai-proxy:a}:tokens";
+
+fn number(server: &Server, words: &[&str]) -> u64 {
+    redis::from_redis_value(server.command(words)).unwrap()
+}
 
 #[actix_web::test]
 #[ignore = "needs redis-server"]
@@ -36,4 +42,24 @@ async fn refunds_of_another_replica_put_forecasts_right_with_the_second_heartbea
 
     // Just after a whole window has come, the next in turn is 2 s away.
     assert!(took[1] < Duration::from_millis(1_400), "{took:?}");
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn a_window_that_nobody_uses_any_more_is_gone_though_its_replicas_live() {
+    let server = Server::start();
+    let span = Duration::from_secs(2);
+    let replica = Replica::shared(sharing(&server.url(), &[]), 100, span).await;
+    replica.admit(60).await.unwrap();
+    assert_eq!(number(&server, &["EXISTS", WINDOW]), 1);
+
+    let start = Instant::now();
+    while number(&server, &["EXISTS", WINDOW]) == 1 {
+        assert!(start.elapsed() < span + SOON, "it is kept");
+        actix_rt::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    assert!(start.elapsed() > span - Duration::from_millis(500));
+    replica.admit(100).await.unwrap();
+    assert_eq!(replica.store.standing().losses, 0);
 }
