@@ -340,7 +340,7 @@ impl Ledger {
 
     /// Says whether there are changes that the store has not heard of.
     pub fn has_unsent(&self) -> bool {
-        !self.unsent.is_empty()
+        self.unsent.values().any(|change| *change != 0)
     }
 
     fn note(&mut self, at: Tick, change: i64) {

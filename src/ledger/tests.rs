@@ -284,6 +284,16 @@ fn small_refunds_add_up_until_the_whole_log_was_heard() {
 }
 
 #[test]
+fn a_settlement_that_changes_nothing_need_not_be_told() {
+    let mut ledger = ledger(1_000);
+    ledger.charged(Tokens(300), sum(at(0), 300, 1));
+
+    ledger.settle(at(1), at(0), By::Store, Tokens(300), Tokens(300));
+
+    assert!(!ledger.has_unsent());
+}
+
+#[test]
 fn old_news_change_nothing_unless_the_store_counts_anew() {
     let mut ledger = ledger(900);
     ledger.learn(at(0), Acts(7), [(at(0), Tokens(200))]);

@@ -311,6 +311,12 @@ impl Inner {
         self.work.notify_one();
     }
 
+    /// Says whether Redis may not have heard of all.
+    pub(super) fn has_unsent(&self) -> bool {
+        let mut accounts = self.accounts.iter();
+        accounts.any(|account| account.borrow().has_unsent())
+    }
+
     /// Logs a degradation once.
     pub(super) fn complain(&self, cause: &str) {
         let replicas = self.replicas();

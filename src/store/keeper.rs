@@ -55,6 +55,7 @@ pub(super) async fn run(inner: &Inner, listen: Listen<'_>) {
 }
 
 fn note_failure(inner: &Inner, cause: String) {
+    inner.link.take();
     inner.mode.set(Mode::Down);
     inner.complain(&cause);
     inner.cause.replace(cause);
@@ -84,6 +85,8 @@ async fn come_back(inner: &Inner, listen: Listen<'_>) -> Result<Rc<Link>, String
         join(inner, &link, account, expected, heard).await
     })
     .await?;
+    // Redis knows this replica by now: should it end while the others come back, it can still say so.
+    inner.link.replace(Some(link.clone()));
     wait_for_others(inner, &link, waits.into_iter().max().unwrap_or_default()).await?;
     each(inner, async |account| tell(inner, &link, account).await).await?;
     beat(inner, &link, listen).await?;
@@ -91,7 +94,6 @@ async fn come_back(inner: &Inner, listen: Listen<'_>) -> Result<Rc<Link>, String
         account.borrow_mut().rejoined();
     }
     inner.mode.set(Mode::Well);
-    inner.link.replace(Some(link.clone()));
     inner.begun.notify_waiters();
     // What was admitted since the last telling.
     inner.work.notify_one();
@@ -258,6 +260,9 @@ async fn tell(inner: &Inner, link: &Link, account: &RefCell<Account>) -> Result<
 /// any more, and the task of [`run`] has ended; what it told last may be told again.
 pub(super) async fn leave(inner: &Inner, until: Instant) {
     let Some(link) = inner.link.borrow().clone() else {
+        if inner.has_unsent() {
+            say_that_not_all_is_told(inner, &inner.cause.borrow());
+        }
         return;
     };
     let gone = each(inner, async |account| {
@@ -272,6 +277,10 @@ pub(super) async fn leave(inner: &Inner, until: Instant) {
         Ok(Err(cause)) => cause,
         Err(_) => "there was no time".to_owned(),
     };
+    say_that_not_all_is_told(inner, &cause);
+}
+
+fn say_that_not_all_is_told(inner: &Inner, cause: &str) {
     let instances = inner.instances.as_str();
     log::warn!(cause, instances; "redis could not be told all before the end: it leaves with the minute");
 }

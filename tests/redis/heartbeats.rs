@@ -1,4 +1,4 @@
-//! What heartbeats bring of other replicas, and what they leave behind.
+//! What heartbeats bring and leave behind, and what a replica still says that ends between two of them.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::process::SOON;
 use crate::replica::{Replica, sharing};
 use crate::server::Server;
+use crate::sharing::{until_degraded, until_shared};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -62,4 +63,35 @@ async fn a_window_that_nobody_uses_any_more_is_gone_though_its_replicas_live() {
     assert!(start.elapsed() > span - Duration::from_millis(500));
     replica.admit(100).await.unwrap();
     assert_eq!(replica.store.standing().losses, 0);
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn a_replica_that_ends_while_all_come_back_tells_what_it_admitted_and_is_not_counted() {
+    let mut server = Server::start();
+    let start = || Replica::start(sharing(&server.url(), &[]), 900, MINUTE);
+    let replicas = [start(), start()];
+    until_shared(&replicas).await;
+    let [stopped, other] = replicas;
+
+    server.kill();
+    until_degraded(std::slice::from_ref(&stopped)).await;
+    stopped.admit(50).await.unwrap();
+    server.run();
+    stopped
+        .until("the return", |standing| {
+            standing.degraded.as_deref() == Some("replicas are coming back")
+        })
+        .await;
+    stopped.admit(20).await.unwrap();
+    stopped.leave().await;
+
+    assert_eq!(number(&server, &["HGET", WINDOW, "used"]), 70);
+    until_shared(std::slice::from_ref(&other)).await;
+    other.until_used(70).await;
+    other.until("one", |standing| standing.replicas == 1).await;
+    assert_eq!(
+        number(&server, &["ZCARD", "{azure-openai-proxy:a}:replicas"]),
+        1
+    );
 }

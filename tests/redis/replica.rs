@@ -89,6 +89,13 @@ impl Replica {
         wait.expect("it fits some time")
     }
 
+    /// Leaves the others, as a proxy does that is stopped.
+    pub async fn leave(mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+        self.store.leave(Instant::now() + SOON).await;
+    }
+
     pub fn used(&self) -> u64 {
         self.store.used(A, 0).0
     }

@@ -230,6 +230,7 @@ async fn a_redis_that_does_not_answer_delays_the_end_by_no_more_than_its_time() 
     server.thaw();
     server.kill();
     dead.until("degraded").await;
+    let alone = dead.ask().await;
     dead.terminate();
     let with_none = dead.ended().await;
 
@@ -238,4 +239,7 @@ async fn a_redis_that_does_not_answer_delays_the_end_by_no_more_than_its_time() 
         "{with_frozen:?}"
     );
     assert!(with_none < Duration::from_millis(1_500), "{with_none:?}");
+    assert_eq!(alone, Some(PIECE));
+    let lines = dead.lines();
+    assert_eq!(dead.said("could not be told all"), 1, "{lines:#?}");
 }
