@@ -344,7 +344,8 @@ async fn show(
         Heartbeat::Here(_) | Heartbeat::Lost => return Err(LOST.to_owned()),
         Heartbeat::Jumped => return Err(JUMPED.to_owned()),
     };
-    inner.read_clock(asked_at, pulse.now);
+    // Charges stay at the ticks at which Redis has them, however its clock was corrected: only another epoch turns them.
+    inner.set_clock(asked_at, pulse.now);
     let mut known = account.borrow_mut();
     known.count_replicas(pulse.replicas, false);
     known.note(pulse.acts);

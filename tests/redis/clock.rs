@@ -11,6 +11,8 @@ use crate::replica::{Replica, sharing};
 use crate::server::Server;
 use crate::sharing::{fill, until_shared};
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// A clock that is wrong by the seconds in a file, for a program that is started with it.
 const CLOCK: &str = r#"
 #include <fcntl.h>
@@ -160,6 +162,44 @@ async fn a_clock_that_is_put_forward_does_not_empty_the_windows() {
 #[ignore = "needs redis-server"]
 async fn a_clock_that_is_put_back_does_not_close_the_windows() {
     assert_survives(-3600).await;
+}
+
+/// Waits until a heartbeat later than all before was answered.
+async fn until_beaten(server: &Server) {
+    let state = "{azure-openai-proxy:a}:state";
+    let beat = || -> u64 {
+        let beat = server.command(&["HGET", state, "beat"]);
+        redis::from_redis_value(beat).unwrap()
+    };
+    let start = Instant::now();
+    // The second change comes after the first was answered.
+    for _ in 0..2 {
+        let before = beat();
+        while beat() == before {
+            assert!(start.elapsed() < SOON, "no heartbeat comes");
+            actix_rt::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn settlements_find_their_charges_where_the_clock_was_only_corrected() {
+    for by in [2, -2] {
+        let clocked = Clocked::start();
+        let start = || Replica::shared(sharing(&clocked.server.url(), &[]), 1_000, MINUTE);
+        let replica = start().await;
+        let charge = replica.admit(100).await.unwrap();
+
+        clocked.set(by);
+        until_beaten(&clocked.server).await;
+        replica.settle(&charge, 10);
+
+        replica.until_used(10).await;
+        let newcomer = start().await;
+        newcomer.until_used(10).await;
+        assert_eq!(replica.store.standing().losses, 0, "{by}");
+    }
 }
 
 #[actix_web::test]
