@@ -184,19 +184,24 @@ impl Inner {
                 return None;
             }
         };
-        let learned = self.learn(&mut account.borrow_mut(), parts, verdict);
+        let learned = self.learn(&mut account.borrow_mut(), &epoch, parts, verdict);
         learned
             .map_err(|cause| self.lose(&link, cause.to_owned()))
             .ok()
     }
 
-    /// Takes over what Redis says to a charge; an error is why it is not to be used any longer.
+    /// Takes over what Redis says to a charge asked for under an epoch; an error is why it is not to be used any longer.
     fn learn(
         &self,
         account: &mut Account,
+        epoch: &str,
         parts: &[Part],
         verdict: Verdict,
     ) -> Result<Result<Tick, Full>, &'static str> {
+        // A late answer: the charge is gone with all else of that time, and its count says nothing of this one's.
+        if account.epoch != epoch {
+            return Err(LOST);
+        }
         match verdict {
             Verdict::Charged {
                 news,
@@ -390,3 +395,6 @@ impl Inner {
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
+
+#[cfg(test)]
+mod tests;
