@@ -126,21 +126,25 @@ impl Cooldowns {
         }
     }
 
-    /// Takes what is to be told. It counts as seen, so that it is not news to this replica.
-    pub(super) fn take_untold(&mut self) -> Vec<(String, String)> {
-        let untold: Vec<_> = self.untold.drain().collect();
-        for (name, text) in &untold {
-            if !text.is_empty() {
-                self.seen.insert(name.clone(), text.clone());
-            }
-        }
+    /// Returns what is to be told. It stays so until Redis has heard it.
+    pub(super) fn untold(&self) -> Vec<(String, String)> {
+        let untold = self.untold.iter();
         untold
+            .map(|(name, text)| (name.clone(), text.clone()))
+            .collect()
     }
 
-    /// Takes back what could not be told, unless there is something newer.
-    pub(super) fn keep_untold(&mut self, untold: Vec<(String, String)>) {
-        for (name, text) in untold {
-            self.untold.entry(name).or_insert(text);
+    /// Notes what Redis has heard. It counts as seen, so that it is not news to this replica. What has changed meanwhile is
+    /// still to be told.
+    pub(super) fn told(&mut self, told: Vec<(String, String)>) {
+        for (name, text) in told {
+            if self.untold.get(&name) != Some(&text) {
+                continue;
+            }
+            self.untold.remove(&name);
+            if !text.is_empty() {
+                self.seen.insert(name, text);
+            }
         }
     }
 
@@ -219,12 +223,40 @@ mod tests {
 
     /// What Redis has after a replica has told everything.
     fn told(replica: &mut Cooldowns, redis: &mut HashMap<String, String>) {
-        for (name, text) in replica.take_untold() {
+        let untold = replica.untold();
+        for (name, text) in untold.clone() {
             match text.is_empty() {
                 true => redis.remove(&name),
                 false => redis.insert(name, text),
             };
         }
+        replica.told(untold);
+    }
+
+    #[test]
+    fn what_is_being_told_is_told_again_until_it_was_heard() {
+        let mut mine = Cooldowns::default();
+        mine.begin(NOW, "me", &cooldown(20));
+
+        let first = mine.untold();
+        let again = mine.untold();
+        mine.told(first.clone());
+
+        assert_eq!((first.len(), &first), (1, &again));
+        assert_eq!(mine.untold(), []);
+    }
+
+    #[test]
+    fn an_end_while_its_beginning_is_being_told_is_told_after_it() {
+        let mut mine = Cooldowns::default();
+        mine.begin(NOW, "me", &cooldown(20));
+        let begun = mine.untold();
+
+        mine.end(&throttled());
+        mine.told(begun.clone());
+
+        let name = begun[0].0.clone();
+        assert_eq!(mine.untold(), [(name, String::new())]);
     }
 
     #[test]

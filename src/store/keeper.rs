@@ -287,19 +287,18 @@ fn say_that_not_all_is_told(inner: &Inner, cause: &str) {
 
 async fn announce(inner: &Inner, link: &Link, account: &RefCell<Account>) -> Result<(), String> {
     let (home, epoch, untold) = {
-        let mut account = account.borrow_mut();
-        let untold = account.cooldowns.take_untold();
-        (account.home.clone(), account.epoch.clone(), untold)
+        let account = account.borrow();
+        let (home, epoch) = account.address();
+        (home, epoch, account.cooldowns.untold())
     };
     if untold.is_empty() {
         return Ok(());
     }
-    let told = inner.bounded(link.announce(&home, &epoch, &untold)).await;
-    if told != Ok(true) {
-        account.borrow_mut().cooldowns.keep_untold(untold);
-    }
-    match told? {
-        true => Ok(()),
+    match inner.bounded(link.announce(&home, &epoch, &untold)).await? {
+        true => {
+            account.borrow_mut().cooldowns.told(untold);
+            Ok(())
+        }
         false => Err(LOST.to_owned()),
     }
 }
