@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::kinds::{assert_shares, authority, tls_server};
 use crate::process::{Folder, SOON};
+use crate::replica::{Replica, sharing};
 use crate::server::{Server, free_port};
 use crate::sharing::{fill, three_at, until_degraded, until_shared};
 
@@ -150,23 +151,34 @@ async fn sentinels_and_master_by_tls() {
     assert_shares(&url, &[("REDIS_CA_FILE", &ca)]).await;
 }
 
+/// A replica with this URL says so, and serves alone.
+async fn assert_said(url: &str, words: &str) {
+    let replica = Replica::start(sharing(url, &[]), 100, Duration::from_secs(60));
+    replica
+        .until(words, |standing| {
+            let cause = standing.degraded.as_deref();
+            cause.is_some_and(|cause| cause.contains(words))
+        })
+        .await;
+    replica.admit(10).await.unwrap();
+}
+
 #[actix_web::test]
 #[ignore = "needs redis-server"]
 async fn a_master_that_sentinels_do_not_know_is_said() {
     let master = Server::start();
     let sentinel = Sentinel::start(master.port, 1, "port", "");
-    let url = format!("redis+sentinel://127.0.0.1:{}/another", sentinel.port);
-    let replica = crate::replica::Replica::start(
-        crate::replica::sharing(&url, &[]),
-        100,
-        Duration::from_secs(60),
-    );
 
-    replica
-        .until("the cause", |standing| {
-            let cause = standing.degraded.as_deref();
-            cause.is_some_and(|cause| cause.contains("know no such master"))
-        })
-        .await;
-    replica.admit(10).await.unwrap();
+    let url = format!("redis+sentinel://127.0.0.1:{}/another", sentinel.port);
+    assert_said(&url, "know no such master").await;
+}
+
+#[actix_web::test]
+#[ignore = "needs redis-server"]
+async fn a_sentinel_behind_the_url_of_a_server_is_said_with_the_url_that_it_needs() {
+    let master = Server::start();
+    let sentinel = Sentinel::start(master.port, 1, "port", "");
+
+    let url = format!("redis://127.0.0.1:{}", sentinel.port);
+    assert_said(&url, "REDIS_URL has to be redis+sentinel://").await;
 }
