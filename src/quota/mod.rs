@@ -224,13 +224,12 @@ impl Quota {
     pub fn pace(&self, deployment: &Deployment, ahead: Ahead) -> Duration {
         let lane = self.lanes.iter().find(|lane| is_of(lane, deployment));
         let (instance, calls) = (ahead.of_instance(), self.calls.as_ref());
+        let same = ahead.same_deployment;
         let taken = [
-            (instance.tokens.0, Some(self.limit(deployment).0)),
+            (instance.tokens.0, Some(self.window.limit().0)),
+            (same.tokens.0, Some(self.limit(deployment).0)),
             (instance.calls, calls.and_then(Calls::limit)),
-            (
-                ahead.same_deployment.calls,
-                lane.and_then(Lane::calls_limit),
-            ),
+            (same.calls, lane.and_then(Lane::calls_limit)),
         ];
         let share = |(taken, limit): (u64, Option<u64>)| {
             limit.map_or(0.0, |limit| taken as f64 / limit.max(1) as f64)

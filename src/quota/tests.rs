@@ -227,6 +227,28 @@ fn only_a_want_of_its_own_limit_is_the_instances() {
 }
 
 #[test]
+fn what_others_are_to_have_takes_its_time_of_the_limit_that_they_wait_for() {
+    let (quota, _) = quota(Some(60));
+    let share = |tokens| Share {
+        tokens: Tokens(tokens),
+        calls: 1,
+    };
+    let pace = |of, all, same| {
+        let ahead = Ahead {
+            all: share(all),
+            same_deployment: share(same),
+        };
+        quota.pace(&name(of), ahead)
+    };
+
+    assert_eq!(pace("a", 500, 0), Duration::from_secs(30));
+    assert_eq!(pace("a", 500, 450), Duration::from_secs(45));
+    assert_eq!(pace("a", 0, 450), Duration::from_secs(45));
+    assert_eq!(pace("b", 0, 450), Duration::from_secs(27));
+    assert_eq!(pace("b", 0, 0), Duration::from_secs(1), "one of 60 calls");
+}
+
+#[test]
 fn a_cooldown_for_a_size_leaves_the_instance_open_to_smaller_ones() {
     let now = start();
     let mut quota = Quota::new(Tokens(1_000), None, now);

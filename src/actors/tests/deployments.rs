@@ -77,3 +77,28 @@ async fn who_waits_for_a_deployment_counts_where_another_model_would_wait_for_it
     assert!(told >= Duration::from_secs(38), "{told:?}");
     assert!(later >= told + Duration::from_secs(8), "{later:?}");
 }
+
+#[actix::test]
+async fn who_waits_for_the_instance_does_not_keep_others_from_waiting_for_a_small_deployment() {
+    let mut config = (*instance("a", 1, 100_000)).clone();
+    let limits = BTreeMap::from([(ModelKey::of("embed"), Tokens(5_000))]);
+    config.max_tpm_of = Limits::new(limits, &config.model_map);
+    let registry = queue_of(100, &[Arc::new(config)]);
+    let full = acquire(&registry, of("chat", 90_000), &[]).await.unwrap();
+    full.settle(answered(90_000));
+    tokio::time::advance(Duration::from_secs(48)).await;
+    let refused = acquire(&registry, of("embed", 500), &[]).await.unwrap();
+    let chat = spawn(&registry, ask(of("chat", 20_000), &[], waits(30)));
+    settle_down(&registry).await;
+    refused.settle(Outcome::Throttled {
+        limit: Limit::Throughput,
+        wait: Some(Duration::from_secs(10)),
+        summary: "429".to_owned(),
+    });
+
+    let embedding = spawn(&registry, ask(of("embed", 500), &[], waits(30)));
+
+    let (lease, after) = embedding.await.unwrap();
+    assert!(lease.is_ok(), "{after:?}: {lease:?}");
+    assert!(chat.await.unwrap().0.is_ok());
+}
