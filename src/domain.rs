@@ -57,6 +57,21 @@ name_type!(
     Deployment
 );
 
+/// What no deployment can be called.
+const ERRANDS: &str = "(stored responses)";
+
+impl Deployment {
+    /// Returns what stands for a deployment in requests about what an instance keeps, which none serves.
+    pub fn of_errands() -> Self {
+        Self::new(ERRANDS)
+    }
+
+    /// Says whether it is what stands for one in such requests.
+    pub fn is_of_errands(&self) -> bool {
+        self.as_str() == ERRANDS
+    }
+}
+
 /// Position of an instance in `AZURE_INSTANCES`, from 0: its identity inside the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId(pub usize);

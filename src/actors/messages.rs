@@ -43,7 +43,7 @@ impl Want {
     /// Returns the deployment that serves it at an instance; for errands a name that stands for all of them.
     pub(super) fn deployment_at(&self, config: &InstanceConfig) -> Option<Deployment> {
         match self.is_errand {
-            true => Some(Deployment::new(ERRANDS)),
+            true => Some(Deployment::of_errands()),
             false => config.deployment(&self.model, &self.name),
         }
     }
@@ -58,9 +58,6 @@ impl Want {
         self.is_errand || config.can_serve(&self.model, &self.name)
     }
 }
-
-/// Under this name an instance accounts for errands. No deployment can have it.
-const ERRANDS: &str = "(stored responses)";
 
 /// Output tokens to reserve for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,6 +20,7 @@ impl Quota {
     ) {
         if let Some(lane) = self.lane(deployment) {
             let pass = Pass::ordinary();
+            lane.is_real = true;
             lane.throttle.refused(now, pass, limit, from, Some(wait));
         }
     }

@@ -10,11 +10,12 @@ use super::limited::Limited;
 use crate::domain::{Deployment, Tokens};
 
 impl Quota {
-    /// Returns what is believed to be free for the deployment that has the most: by our windows and by Azure's view.
+    /// Returns what is believed to be free for the known deployment that has the most: by our windows and by Azure's view.
     pub fn free(&mut self, now: Instant) -> Tokens {
         let own = self.window.limit().less(self.taken(now));
         let limits = &mut self.limits;
-        let lanes = self.lanes.iter_mut();
+        let all = tells_nothing(&self.lanes);
+        let lanes = self.lanes.iter_mut().filter(|lane| all || tells(lane));
         let most = lanes.map(|lane| free(lane, limits, now, own)).max();
         most.unwrap_or(own)
     }
@@ -36,14 +37,16 @@ impl Quota {
         lanes.map(free).collect()
     }
 
-    /// Returns how long until some lane is open to a charge, zero if one is; lanes that are not known are open.
+    /// Returns how long until some lane is open to a charge, zero if one is; without lanes it is open.
     pub fn opens_in(&self, now: Instant, charge: Tokens) -> Duration {
         let rest = |lane: &Lane| {
             let cooling = lane.throttle.cooling(now);
             let cooling = cooling.filter(|cooling| charge >= cooling.from);
             cooling.map_or(Duration::ZERO, |cooling| cooling.rest)
         };
-        self.lanes.iter().map(rest).min().unwrap_or_default()
+        let all = tells_nothing(&self.lanes);
+        let lanes = self.lanes.iter().filter(|lane| all || tells(lane));
+        lanes.map(rest).min().unwrap_or_default()
     }
 
     /// Returns how long until no lane cools, `None` if none does.
@@ -62,6 +65,18 @@ impl Quota {
         let lanes = used_last(&mut self.lanes).into_iter();
         lanes.map(|lane| lane.state(now, limit(lane))).collect()
     }
+}
+
+/// Says whether a lane tells what the instance can serve. One that nobody has answered does only while a request is out:
+/// its name may be invented, and then it would look open and free for good. So would errands', which takes no tokens.
+fn tells(lane: &Lane) -> bool {
+    let may_exist = lane.is_real || lane.in_flight > 0;
+    may_exist && !lane.deployment.is_of_errands()
+}
+
+/// Says whether none does; then all count.
+fn tells_nothing(lanes: &[Lane]) -> bool {
+    !lanes.iter().any(tells)
 }
 
 fn used_last(lanes: &mut [Lane]) -> Vec<&mut Lane> {

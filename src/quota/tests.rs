@@ -166,6 +166,7 @@ fn the_limit_of_calls_is_learned_from_an_answer() {
 #[test]
 fn a_limit_below_the_configured_one_is_obeyed_while_it_is_fresh() {
     let (mut quota, now) = quota(None);
+    quota.reserve(now, &name("a"), need(0)).unwrap();
     let hold = quota.reserve(now, &name("b"), need(100)).unwrap();
     let said = Said {
         limit_tokens: Some(Tokens(300)),

@@ -227,6 +227,25 @@ async fn health_is_about_the_process_and_readiness_about_the_instances() {
 }
 
 #[actix_web::test]
+async fn a_name_that_does_not_exist_does_not_make_an_instance_ready() {
+    let app = spawn_app(1).await;
+    let wrong = json!({"model": "gpt-9", "max_tokens": 50, "messages": []});
+    assert_eq!(app.chat(&wrong).await.code(), "DeploymentNotFound");
+    let wait = Duration::from_secs(60);
+    let hints = [Hint::RetryAfterSeconds];
+    app.sims[0].play([Play::throttle(Throttle::Provisioned, wait, &hints)]);
+
+    assert_eq!(app.chat(&chat("hello", 50)).await.status, 429);
+    let instance = app.settled(0).await;
+
+    assert!(instance["available_in"].as_f64() > Some(50.0), "{instance}");
+    let ready = app.get("/health/ready").await;
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.json()["available_instances"], 0);
+    app.finish().await;
+}
+
+#[actix_web::test]
 async fn the_dashboard_is_a_page_that_loads_nothing_from_elsewhere() {
     let app = spawn_app(1).await;
 

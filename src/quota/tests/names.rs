@@ -149,3 +149,48 @@ fn after_a_burst_of_names_only_as_many_are_kept_as_always() {
 
     assert_eq!(quota.lanes(now).len(), MOST_LANES);
 }
+
+#[test]
+fn invented_names_and_errands_do_not_make_an_instance_look_open_and_free() {
+    let now = start();
+    let rest = Duration::from_secs(9);
+    let mut quota = Quota::new(Tokens(1_000), None, now);
+    let errands = Deployment::of_errands();
+    for (other, tokens, end) in [
+        (&errands, 0, End::Answered),
+        (&name("invented"), 100, End::Uncharged),
+    ] {
+        quota.open(now, other, || None);
+        let hold = quota.reserve(now, other, need(tokens)).unwrap();
+        quota.settle(now, other, hold, Tokens::ZERO, end, Said::default());
+        assert_eq!(quota.opens_in(now, Tokens::ZERO), Duration::ZERO);
+        assert_eq!(quota.free(now), Tokens(1_000));
+    }
+    quota.open(now, &name("a"), || None);
+    let hold = quota.reserve(now, &name("a"), need(100)).unwrap();
+    let said = Said {
+        limit_tokens: Some(Tokens(300)),
+        remaining_tokens: Some(Tokens(200)),
+        ..Said::default()
+    };
+
+    quota.heard(now, &name("a"), &hold, said);
+    assert_eq!(quota.opens_in(now, Tokens::ZERO), Duration::ZERO);
+    assert_eq!(quota.free(now), Tokens(200));
+    quota.throttle(now, &name("a"), Limit::Requests, Tokens::ZERO, rest);
+    assert_eq!(quota.opens_in(now, Tokens::ZERO), rest);
+}
+
+#[test]
+fn a_deployment_that_another_replica_says_to_cool_is_not_outweighed_by_an_invented_name() {
+    let now = start();
+    let rest = Duration::from_secs(9);
+    let mut quota = Quota::new(Tokens(1_000), None, now);
+    for of in ["a", "invented"] {
+        quota.open(now, &name(of), || None);
+    }
+
+    quota.throttle(now, &name("a"), Limit::Requests, Tokens::ZERO, rest);
+
+    assert_eq!(quota.opens_in(now, Tokens::ZERO), rest);
+}
