@@ -1,5 +1,8 @@
 //! Several worker threads: what one of them gives away, the others do not have.
 
+use std::time::Duration;
+
+use azure_openai_proxy::simulator::{Pace, Play};
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -14,6 +17,14 @@ async fn several_workers_share_one_quota_and_one_turn() {
         .instance("b", 1_000)
         .start()
         .await;
+    // As long as none has ended, what each reserves is taken.
+    let pace = Pace {
+        first_byte: Duration::from_millis(500),
+        per_chunk: Duration::ZERO,
+    };
+    for sim in &app.sims {
+        sim.play(vec![Play::Slow(pace); 5]);
+    }
     let body =
         json!({"model": "gpt-4o", "max_tokens": 190, "messages": chat("hello", 1)["messages"]});
     let url = format!("{}/v1/chat/completions", app.url);
