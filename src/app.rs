@@ -4,21 +4,24 @@
 //! the thread that builds the app; each worker makes a proxy of its own, with connections of its own, over what all of
 //! them share. What the settings mean is left to `config`, what is served to `http`.
 
+mod serving;
+
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix::Addr;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
-use actix_web::{App as WebApp, HttpServer, web};
+use actix_web::{App as WebApp, web};
 use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 
+use self::serving::serve;
 use crate::actors::{Farewell, Launch, Registry, Setup};
 use crate::config::{Config, InstanceConfig};
 use crate::domain::InstanceName;
@@ -26,9 +29,6 @@ use crate::http::{self, Site};
 use crate::metrics::Metrics;
 use crate::proxy::{self, Makers, Proxy, Shared};
 use crate::spool::{BLOCK, Store};
-
-/// How long an idle client connection is kept: longer than common load balancers keep theirs, so that they close first.
-const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// A server that is bound and ready to run.
 pub struct App {
@@ -89,10 +89,8 @@ impl App {
         let is_shared = config.sharing.is_some();
         let registry = is_shared.then(|| shared.registry.clone());
         let site = web::Data::new(site(&config, store));
-        let server_settings = &config.server;
-        let address = SocketAddr::new(server_settings.host, server_settings.port);
-        let longest_stall = server_settings.stall_timeout;
-        let server = HttpServer::new(move || {
+        let address = SocketAddr::new(config.server.host, config.server.port);
+        let server = serve(address, &config.server, move || {
             home.enter();
             let proxy = Proxy::new(shared.clone()).map(web::Data::new);
             let app = WebApp::new().app_data(site.clone());
@@ -101,21 +99,12 @@ impl App {
                 Err(_) => app,
             };
             app.configure(http::routes).wrap(from_fn(http::enter))
-        })
-        .workers(server_settings.workers)
-        .keep_alive(CLIENT_KEEP_ALIVE)
-        // A client that closes its side has left; without this its paid request would run on unnoticed.
-        .h1_allow_half_closed(false)
-        .on_connect(move |connection, _| http::bound_stalls(connection, longest_stall))
-        .tcp_nodelay(true)
-        .shutdown_timeout(whole_seconds(server_settings.shutdown))
-        .bind(address)
-        .map_err(|cause| StartError::Bind { address, cause })?;
-        let addrs = server.addrs();
+        });
+        let (server, bound) = server.map_err(|cause| StartError::Bind { address, cause })?;
         Ok(Self {
-            server: server.run(),
+            server,
             registry,
-            addrs,
+            addrs: vec![bound],
         })
     }
 
@@ -200,11 +189,6 @@ impl Home {
     }
 }
 
-/// Returns whole seconds, which is all that the server counts, rounded up: no answer is to be cut off too early.
-fn whole_seconds(time: Duration) -> u64 {
-    time.as_secs() + u64::from(time.subsec_nanos() > 0)
-}
-
 fn share(config: &Config, tls: Arc<ClientConfig>) -> Result<(Arc<Shared>, Launch), StartError> {
     let instances: Vec<Arc<InstanceConfig>> =
         config.instances.iter().cloned().map(Arc::new).collect();
@@ -260,17 +244,5 @@ fn site(config: &Config, store: Store) -> Site {
         catalog: config.catalog.clone(),
         strategy: config.strategy,
         started: started.unwrap_or_default().as_secs(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fraction_of_a_second_is_granted_as_a_whole_one() {
-        let granted = [0.0, 0.5, 1.0, 1.001, 30.0].map(Duration::from_secs_f64);
-
-        assert_eq!(granted.map(whole_seconds), [0, 1, 1, 2, 30]);
     }
 }

@@ -12,7 +12,7 @@ mod inference;
 mod metrics;
 mod models;
 mod paths;
-mod stalled;
+mod socket;
 mod status;
 mod stored;
 mod upload;
@@ -26,7 +26,7 @@ use actix_web::http::{ConnectionType, Method, Version};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest, HttpResponse, Resource, ResponseError, Route, guard, web};
 
-pub use self::stalled::bound_stalls;
+pub use self::socket::ClientSocket;
 
 use self::inference::Form;
 use crate::config::{AllowedOrigins, ClientKey};

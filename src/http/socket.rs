@@ -1,22 +1,110 @@
-//! Clients that take nothing of an answer that waits for them.
+//! The connection to a client, with one property that the server's own lack: it fails when the client takes nothing.
 //!
-//! The server waits for such a client without limit, and with it the answer, its lease and its connection to the instance.
-//! So the system is told to give up a connection over which nothing could be sent for `CLIENT_STALL_TIMEOUT_SECS`
-//! (`TCP_USER_TIMEOUT`: a closed window counts as well as a peer that is silent); then all ends as if the client had left.
-//! A client that takes little at a time is let be. Other systems than Linux have no such option, and there nothing is done.
+//! The server waits without limit until it can write, and with it the answer, its lease and its connection to the
+//! instance. So a write that has found no room for `CLIENT_STALL_TIMEOUT_SECS` is an error here; then all ends as if the
+//! client had left. Only what waits to be written counts: a client that hears nothing because its model thinks is let be,
+//! as is one that takes little at a time. The kernel's own timeout (`TCP_USER_TIMEOUT`) would not do: Linux goes by when
+//! a window was first closed, whatever was taken since.
 
-use std::any::Any;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Bounds how long a client that has just connected may take nothing of what waits for it.
-pub fn bound_stalls(connection: &dyn Any, longest: Duration) {
-    #[cfg(target_os = "linux")]
-    if let Some(connection) = connection.downcast_ref::<tokio::net::TcpStream>() {
-        let socket = socket2::SockRef::from(connection);
-        if let Err(error) = socket.set_tcp_user_timeout(Some(longest)) {
-            log::debug!(error:%; "a client may stall without limit");
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How much may wait in the system beyond what the client's window admits. There is room again at half of it, so a client
+/// that takes less than that within the longest stall counts as one that takes nothing. Other systems than Linux go by
+/// their send buffer, of which Linux itself would have a third freed, of up to 4 MB.
+#[cfg(target_os = "linux")]
+const MOST_UNSENT: u32 = 128 * 1024;
+
+/// The connection to a client.
+pub struct ClientSocket {
+    tcp: TcpStream,
+    /// How long nothing may be taken of what waits.
+    longest_stall: Duration,
+    /// Since when what waits has found no room.
+    stalled_since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl ClientSocket {
+    /// Takes over a connection that has just come.
+    pub fn new(tcp: TcpStream, longest_stall: Duration) -> Self {
+        if let Err(error) = tcp.set_nodelay(true) {
+            log::debug!(error:%; "small parts of answers may be held back");
+        }
+        #[cfg(target_os = "linux")]
+        if let Err(error) = socket2::SockRef::from(&tcp).set_tcp_notsent_lowat(MOST_UNSENT) {
+            log::debug!(error:%; "a client that takes little may seem to take nothing");
+        }
+        Self {
+            tcp,
+            longest_stall,
+            stalled_since: None,
+            timer: None,
         }
     }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (connection, longest);
+
+    /// Is ready when nothing has been taken for too long. The timer is set anew only when it has run out, so that a
+    /// client that takes a little all the time costs no more than a look at the clock.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let since = *self.stalled_since.get_or_insert_with(Instant::now);
+        let end = since + self.longest_stall;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
+        while timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() >= end {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(end);
+        }
+        Poll::Pending
+    }
+
+    fn give_up(&self) -> io::Error {
+        // With a plain close the system would hold what was not taken, and an HTTP/1.0 client take the end for a proper one.
+        if let Err(error) = self.tcp.set_zero_linger() {
+            log::debug!(error:%; "a client that takes nothing may keep its buffers");
+        }
+        let message = "the client took nothing of its answer for CLIENT_STALL_TIMEOUT_SECS";
+        log::debug!("{message}");
+        io::Error::new(io::ErrorKind::TimedOut, message)
+    }
+}
+
+impl AsyncRead for ClientSocket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for ClientSocket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.tcp).poll_write(cx, bytes) {
+            Poll::Ready(written) => {
+                self.stalled_since = None;
+                Poll::Ready(written)
+            }
+            Poll::Pending => self.poll_stall(cx).map(|()| Err(self.give_up())),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
 }

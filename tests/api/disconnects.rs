@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::helpers::*;
-use crate::raw::{ByHand, RawClient, STREAM_HEAD, chunk, delta};
+use crate::raw::{ByHand, End, RawClient, STREAM_HEAD, chunk, delta};
 
 const LEFT: &str = r#"aoai_proxy_requests_total{endpoint="chat/completions",status="499"}"#;
 
@@ -210,7 +210,67 @@ async fn a_client_that_takes_nothing_for_too_long_is_cut_off_and_its_instance_le
         (&json!("healthy"), &json!(0))
     );
     app.wait_for_metric(LEFT, 1.0).await;
-    client.read_to_end().await;
+    assert_eq!(client.read_to_end().await, End::Reset);
     assert!(!client.text().contains("[DONE]"));
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_client_that_takes_little_and_pauses_twice_gets_all() {
+    let upstream = ByHand::bind().await;
+    let app = upstream
+        .pool(&[])
+        .var("CLIENT_STALL_TIMEOUT_SECS", "2")
+        .start()
+        .await;
+    let mut client = RawClient::narrow_chat(&app, &chat_stream("hello", 50_000)).await;
+    let mut line = upstream.request().await;
+    let events = 10_000;
+
+    let answer = async {
+        line.write(STREAM_HEAD).await;
+        for _ in 0..events {
+            line.chunk(&delta(&"x".repeat(200))).await;
+        }
+        line.chunk("data: [DONE]\n\n").await;
+        line.write("0\r\n\r\n").await;
+    };
+    let take = async {
+        // Far less than waits, and far more than the buffers hold.
+        for so_far in [600_000, 1_200_000] {
+            client.read_bytes(so_far).await;
+            tokio::time::sleep(Duration::from_millis(1_200)).await;
+        }
+        client.read_until("[DONE]").await;
+    };
+    tokio::join!(answer, take);
+
+    let (stream, _) = client.dechunked();
+    let whole = events * delta(&"x".repeat(200)).len() + "data: [DONE]\n\n".len();
+    assert_eq!(stream.len(), whole);
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn an_upstream_that_thinks_for_longer_is_no_client_that_takes_nothing() {
+    let upstream = ByHand::bind().await;
+    let app = upstream
+        .pool(&[])
+        .var("CLIENT_STALL_TIMEOUT_SECS", "0.2")
+        .start()
+        .await;
+    let mut client = RawClient::chat(&app, &chat_stream("hello", 50_000)).await;
+    let mut line = upstream.request().await;
+
+    line.write(STREAM_HEAD).await;
+    line.chunk(&delta("first")).await;
+    client.read_until("first").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    line.chunk(&delta("second")).await;
+    line.chunk("data: [DONE]\n\n").await;
+    line.write("0\r\n\r\n").await;
+
+    client.read_until("[DONE]").await;
+    assert!(client.text().contains("second"));
     app.finish().await;
 }

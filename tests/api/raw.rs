@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::helpers::{Pool, SOON, TestApp, pool};
@@ -42,14 +42,31 @@ impl RawClient {
     /// Connects and posts a chat request.
     pub async fn chat(app: &TestApp, body: &Value) -> Self {
         let mut client = Self::connect(app).await;
+        client.post_chat(body).await;
+        client
+    }
+
+    /// Like [`RawClient::chat`], with hardly any room for what it has not read.
+    pub async fn narrow_chat(app: &TestApp, body: &Value) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 * 1024).unwrap();
+        let address = app.url.strip_prefix("http://").unwrap().parse().unwrap();
+        let mut client = Self {
+            stream: socket.connect(address).await.unwrap(),
+            received: Vec::new(),
+        };
+        client.post_chat(body).await;
+        client
+    }
+
+    async fn post_chat(&mut self, body: &Value) {
         let body = body.to_string();
         let head = format!(
             "POST /v1/chat/completions HTTP/1.1\r\nhost: proxy\r\ncontent-type: application/json\r\n\
              content-length: {}\r\n\r\n",
             body.len()
         );
-        client.send((head + &body).as_bytes()).await;
-        client
+        self.send((head + &body).as_bytes()).await;
     }
 
     pub async fn send(&mut self, bytes: &[u8]) {
