@@ -1,9 +1,12 @@
 //! Request bodies: what may come, how it goes up, and what is said about one that cannot.
 
+use std::time::Duration;
+
 use azure_openai_proxy::simulator::{self, Play};
 use bytes::Bytes;
 use futures_util::stream;
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::helpers::*;
 use crate::raw::RawClient;
@@ -186,6 +189,25 @@ async fn a_client_that_goes_on_uploading_reads_the_413_all_the_same() {
 
         client.read_until("request_too_large").await;
     }
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_client_that_uploads_slowly_reads_its_413_when_it_has_sent_all() {
+    let app = roomy().var("MAX_BODY_BYTES", 10_000).start().await;
+    let mut client = RawClient::connect(&app).await;
+
+    client
+        .send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: proxy\r\ncontent-length: 20000\r\n\r\n")
+        .await;
+    // For longer than servers commonly wait for such a client.
+    for _ in 0..10 {
+        sleep(Duration::from_millis(150)).await;
+        client.send(&[b'x'; 2_000]).await;
+    }
+
+    client.read_until("request_too_large").await;
+    drop(client);
     app.finish().await;
 }
 
