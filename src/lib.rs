@@ -89,7 +89,7 @@
 //! | errors of upstreams in OpenAI's shape | `error::foreign` |
 //! | forms with files | [`openai::multipart`], `openai::request`; their flat reservations in `proxy::weigh` |
 //! | bodies: limits, stalls, why uploads are taken whole | `http::body`, `http::upload`, [`spool`]; sent by `proxy::outflow` |
-//! | clients that do not read | `http::socket` |
+//! | clients that do not read; quiet connections | `http::socket`; `proxy::quiet` |
 //! | chunks of the content filter alone | [`openai::filter_chunks`] |
 //! | what our own errors say | [`error`], the only writer of error JSON; `proxy::give_up` for "nothing available" |
 //! | limits of instance and deployment, settlement | [`quota`] over [`window`]; doubt about estimates in `actors::instance` |

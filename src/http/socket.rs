@@ -15,6 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::proxy::keep_known;
+
 /// How much may wait in the system beyond what the client's window admits. There is room again at half of it, so a client
 /// that takes less than that within the longest stall counts as one that takes nothing. Other systems than Linux go by
 /// their send buffer, of which Linux itself would have a third freed, of up to 4 MB.
@@ -34,6 +36,7 @@ pub struct ClientSocket {
 impl ClientSocket {
     /// Takes over a connection that has just come.
     pub fn new(tcp: TcpStream, longest_stall: Duration) -> Self {
+        keep_known(&tcp);
         if let Err(error) = tcp.set_nodelay(true) {
             log::debug!(error:%; "small parts of answers may be held back");
         }
@@ -106,5 +109,28 @@ impl AsyncWrite for ClientSocket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn a_connection_to_a_client_is_probed_while_nothing_flows() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let (tcp, _) = listener.accept().await.unwrap();
+
+        let socket = ClientSocket::new(tcp, Duration::from_secs(300));
+
+        let socket = socket2::SockRef::from(&socket.tcp);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(
+            socket.tcp_keepalive_time().unwrap(),
+            Duration::from_secs(60)
+        );
     }
 }

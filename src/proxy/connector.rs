@@ -28,6 +28,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::interim::Interim;
+use super::quiet::keep_known;
 
 /// Builds the TLS settings that all workers share, so that they share the session cache too.
 ///
@@ -106,6 +107,7 @@ impl UpstreamConnector {
         let port = authority.port_u16().unwrap_or(80);
         let tcp = TcpStream::connect((host, port)).await?;
         tcp.set_nodelay(true)?;
+        keep_known(&tcp);
         if !self.tls_authorities.contains(authority.as_str()) {
             return Ok(Wire::new(Link::Plain(tcp)));
         }
@@ -259,5 +261,29 @@ impl ActixStream for Wire {
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
         self.tcp().poll_write_ready(cx).map_ok(|()| Ready::WRITABLE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn a_connection_to_an_instance_is_probed_while_nothing_flows() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}/", listener.local_addr().unwrap());
+        let tls = tls_config_with(RootCertStore::empty()).unwrap();
+        let connector = UpstreamConnector::new(tls, HashSet::new());
+
+        let wire = connector.open(&uri.parse().unwrap()).await.unwrap();
+
+        let socket = socket2::SockRef::from(wire.tcp());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(
+            socket.tcp_keepalive_time().unwrap(),
+            Duration::from_secs(60)
+        );
     }
 }

@@ -24,6 +24,7 @@ mod outflow;
 mod past;
 mod pieces;
 mod pool;
+mod quiet;
 mod quota_headers;
 mod relay;
 pub mod retry_after;
@@ -50,6 +51,7 @@ pub use self::connector::{tls_config, tls_config_with};
 use self::account::Account;
 pub use self::makers::Makers;
 pub use self::outflow::Upload;
+pub use self::quiet::keep_known;
 
 use self::continued::with_history;
 use self::declined::Declined;
