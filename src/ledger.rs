@@ -233,13 +233,10 @@ impl Ledger {
     /// Takes the changes that the store has not heard of.
     pub fn take_unsent(&mut self, now: Tick) -> Vec<Change> {
         let unsent = std::mem::take(&mut self.unsent);
-        let own = &self.own;
         let changes = unsent
             .into_iter()
             .map(|(tick, change)| (Tick(tick), change));
-        changes
-            .filter(|(tick, change)| *change != 0 && !own.has_left(now, *tick))
-            .collect()
+        changes.filter(|change| self.counts(now, change)).collect()
     }
 
     /// Returns everything that this replica admitted and that still counts, for a store that has lost it.
@@ -338,9 +335,15 @@ impl Ledger {
         (self.limit.0 / replicas.max(1) / STEPS_OF_SHARE).max(1)
     }
 
-    /// Says whether there are changes that the store has not heard of.
-    pub fn has_unsent(&self) -> bool {
-        self.unsent.values().any(|change| *change != 0)
+    /// Says whether there are changes that the store has not heard of and that still count.
+    pub fn has_unsent(&self, now: Tick) -> bool {
+        let counts = |(tick, change)| self.counts(now, &(Tick(tick), change));
+        self.unsent.iter().map(|(at, it)| (*at, *it)).any(counts)
+    }
+
+    /// Says whether a change makes a difference to the window.
+    pub fn counts(&self, now: Tick, change: &Change) -> bool {
+        change.1 != 0 && !self.own.has_left(now, change.0)
     }
 
     fn note(&mut self, at: Tick, change: i64) {

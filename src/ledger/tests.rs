@@ -83,7 +83,7 @@ fn a_store_that_lost_everything_is_told_all_that_counts_and_nothing_twice() {
     let told = ledger.own_charges(at(65));
 
     assert_eq!(told, [(at(50), 100), (at(55), 10)]);
-    assert!(!ledger.has_unsent());
+    assert!(!ledger.has_unsent(at(65)));
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_settlement_after_the_minute_changes_nothing() {
     ledger.settle(at(61), at(0), By::Store, Tokens(300), Tokens(900));
 
     assert_eq!(ledger.used(at(61)), Tokens::ZERO);
-    assert!(!ledger.has_unsent());
+    assert!(!ledger.has_unsent(at(61)));
 }
 
 proptest! {
@@ -284,13 +284,22 @@ fn small_refunds_add_up_until_the_whole_log_was_heard() {
 }
 
 #[test]
+fn what_has_left_the_window_need_not_be_told() {
+    let mut ledger = ledger(1_000);
+    ledger.charge_alone(at(0), Tokens(300));
+
+    assert!(ledger.has_unsent(at(59)));
+    assert!(!ledger.has_unsent(at(61)));
+}
+
+#[test]
 fn a_settlement_that_changes_nothing_need_not_be_told() {
     let mut ledger = ledger(1_000);
     ledger.charged(Tokens(300), sum(at(0), 300, 1));
 
     ledger.settle(at(1), at(0), By::Store, Tokens(300), Tokens(300));
 
-    assert!(!ledger.has_unsent());
+    assert!(!ledger.has_unsent(at(1)));
 }
 
 #[test]

@@ -231,9 +231,13 @@ impl Account {
         self.note(acts);
     }
 
-    /// Says whether something was admitted here that Redis, if it still had the epoch, may not know.
-    pub(super) fn has_unsent(&self) -> bool {
-        self.telling.is_some() || self.ledgers.iter().any(Ledger::has_unsent)
+    /// Says whether something was admitted here and still counts that Redis, if it still had the epoch, may not know.
+    pub(super) fn has_unsent(&self, now: Tick) -> bool {
+        let telling = self.telling.as_ref();
+        let told = telling.map_or(&[][..], |telling| &telling.changes);
+        let mut told = self.ledgers.iter().zip(told);
+        told.any(|(ledger, changes)| changes.iter().any(|it| ledger.counts(now, it)))
+            || self.ledgers.iter().any(|ledger| ledger.has_unsent(now))
     }
 
     /// Says whether this heartbeat is to bring whole windows: where sums do not tell enough, and else in turn with the

@@ -167,7 +167,9 @@ impl Inner {
         parts: &[Part],
         wait: Wait,
     ) -> Option<Result<Tick, Full>> {
-        let link = self.link.borrow().clone()?;
+        // The keeper may be coming back meanwhile: until it has, the connection is its own.
+        let link = self.link.borrow().clone();
+        let link = link.filter(|_| self.mode.get() == Mode::Well)?;
         let (home, epoch) = account.borrow().address();
         let amounts = parts.iter().map(|part| (part.window, part.amount.0));
         let windows = account.borrow().slices(&home, amounts);
@@ -292,8 +294,7 @@ impl Inner {
     }
 
     fn mute(&self) -> String {
-        let most = self.config.timeout.as_millis();
-        format!("no answer within {most} ms")
+        format!("no answer within {} ms", self.config.timeout.as_millis())
     }
 
     /// Leaves Redis alone until the keeper has it back. Failures of a connection that was given up already say nothing.
@@ -318,8 +319,8 @@ impl Inner {
 
     /// Says whether Redis may not have heard of all.
     pub(super) fn has_unsent(&self) -> bool {
-        let mut accounts = self.accounts.iter();
-        accounts.any(|account| account.borrow().has_unsent())
+        let (now, mut accounts) = (self.tick(), self.accounts.iter());
+        accounts.any(|account| account.borrow().has_unsent(now))
     }
 
     /// Logs a degradation once.
@@ -335,8 +336,7 @@ impl Inner {
     }
 
     pub(super) fn replicas(&self) -> u64 {
-        let accounts = self.accounts.iter();
-        let counts = accounts.map(|account| account.borrow().replicas);
+        let counts = self.accounts.iter().map(|it| it.borrow().replicas);
         counts.max().unwrap_or(1)
     }
 

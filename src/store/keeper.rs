@@ -213,7 +213,7 @@ async fn join(
     let (home, epoch, has_unsent, acts) = {
         let account = account.borrow();
         let (home, epoch) = account.address();
-        (home, epoch, account.has_unsent(), account.acts)
+        (home, epoch, account.has_unsent(inner.tick()), account.acts)
     };
     let proposal = format!("{}-{}", inner.replica, inner.tick().0);
     let joining = Joining {
@@ -343,7 +343,8 @@ async fn show(
         Heartbeat::Here(_) | Heartbeat::Lost => return Err(LOST.to_owned()),
         Heartbeat::Jumped => return Err(JUMPED.to_owned()),
     };
-    // Charges stay at the ticks at which Redis has them, however its clock was corrected: only another epoch turns them.
+    // Charges stay at the ticks at which Redis has them, however its clock was corrected. Told to another epoch later, they
+    // are off by that correction, at most what a clock may stray.
     inner.set_clock(asked_at, pulse.now);
     let mut known = account.borrow_mut();
     known.count_replicas(pulse.replicas, false);
