@@ -15,6 +15,7 @@ use actix_service::{
 };
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Server, Service};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
 use crate::config;
@@ -24,8 +25,12 @@ use crate::http::ClientSocket;
 const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// How long a client has to take the rest when its connection ends: of an answer that ended [`CLIENT_KEEP_ALIVE`] ago, and
-/// of a refusal while it is still sending its request. A connection that is closed sooner takes them away from it.
-const CLIENT_FAREWELL: Duration = Duration::from_secs(30);
+/// of a refusal while it is still sending its request. A connection that is closed sooner takes them away from it, and one
+/// that is kept longer holds up a stop.
+const CLIENT_FAREWELL: Duration = Duration::from_secs(10);
+
+/// Clients that may wait to be accepted, as far as the system allows so many.
+const BACKLOG: i32 = 2048;
 
 /// Binds the port and prepares a server of what `make` builds for each worker.
 ///
@@ -46,7 +51,7 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
-    let listener = TcpListener::bind(address)?;
+    let listener = listen(address)?;
     let bound = listener.local_addr()?;
     let builder = Server::build()
         .workers(settings.workers)
@@ -56,6 +61,7 @@ where
     let server = builder.listen("clients", listener, move || {
         let shutdown = shutdown.clone();
         let http = HttpService::build()
+            // Not in the documentation of actix-http: idle connections end at a stop instead of holding it up.
             .graceful_shutdown_signal(move || {
                 let shutdown = shutdown.clone();
                 async move { shutdown.notified().await }
@@ -74,6 +80,21 @@ where
         .and_then(http)
     })?;
     Ok((server.run(), bound))
+}
+
+/// Listens with room for a crowd: the standard library's own would let only 128 clients wait to be accepted.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // A port that has just been left may be taken again. Elsewhere this would let two listen to the same.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// Returns whole seconds, which is all that the server counts, rounded up: no answer is to be cut off too early.

@@ -2,9 +2,9 @@
 //!
 //! The server waits without limit until it can write, and with it the answer, its lease and its connection to the
 //! instance. So a write that has found no room for `CLIENT_STALL_TIMEOUT_SECS` is an error here; then all ends as if the
-//! client had left. Only what waits to be written counts: a client that hears nothing because its model thinks is let be,
-//! as is one that takes little at a time. The kernel's own timeout (`TCP_USER_TIMEOUT`) would not do: Linux goes by when
-//! a window was first closed, whatever was taken since.
+//! client had left. Only what waits to be written counts, and not what the system has taken for later (some 100 KB): a
+//! client that hears nothing because its model thinks is let be, as is one that takes little at a time. The kernel's own
+//! timeout (`TCP_USER_TIMEOUT`) would not do: Linux goes by when a window was first closed, whatever was taken since.
 
 use std::io;
 use std::pin::Pin;
@@ -23,6 +23,9 @@ use crate::proxy::keep_known;
 #[cfg(target_os = "linux")]
 const MOST_UNSENT: u32 = 128 * 1024;
 
+/// How long a client that has closed its side may take nothing.
+const MOST_AFTER_CLOSE: Duration = Duration::from_secs(10);
+
 /// The connection to a client.
 pub struct ClientSocket {
     tcp: TcpStream,
@@ -31,6 +34,8 @@ pub struct ClientSocket {
     /// Since when what waits has found no room.
     stalled_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// The client sends nothing any more.
+    has_closed: bool,
 }
 
 impl ClientSocket {
@@ -49,6 +54,7 @@ impl ClientSocket {
             longest_stall,
             stalled_since: None,
             timer: None,
+            has_closed: false,
         }
     }
 
@@ -56,8 +62,11 @@ impl ClientSocket {
     /// client that takes a little all the time costs no more than a look at the clock.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let since = *self.stalled_since.get_or_insert_with(Instant::now);
-        let end = since + self.longest_stall;
+        let end = since + self.patience();
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
+        if timer.deadline() > end {
+            timer.as_mut().reset(end);
+        }
         while timer.as_mut().poll(cx).is_ready() {
             if timer.deadline() >= end {
                 return Poll::Ready(());
@@ -65,6 +74,14 @@ impl ClientSocket {
             timer.as_mut().reset(end);
         }
         Poll::Pending
+    }
+
+    /// Returns how long this client may take nothing: one that has closed its side has most likely left.
+    fn patience(&self) -> Duration {
+        match self.has_closed {
+            true => self.longest_stall.min(MOST_AFTER_CLOSE),
+            false => self.longest_stall,
+        }
     }
 
     fn give_up(&self) -> io::Error {
@@ -84,7 +101,11 @@ impl AsyncRead for ClientSocket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_read(cx, buf)
+        let before = buf.remaining();
+        let read = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        self.has_closed |=
+            matches!(read, Poll::Ready(Ok(()))) && before > 0 && buf.remaining() == before;
+        read
     }
 }
 
@@ -114,17 +135,43 @@ impl AsyncWrite for ClientSocket {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
 
+    async fn connected() -> (ClientSocket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let (tcp, _) = listener.accept().await.unwrap();
+        (
+            ClientSocket::new(tcp, Duration::from_secs(300)),
+            client.unwrap(),
+        )
+    }
+
+    #[actix_web::test]
+    async fn a_client_that_closed_its_side_is_not_waited_for_as_long() {
+        tokio::time::pause();
+        for closes in [false, true] {
+            let (mut socket, mut client) = connected().await;
+            if closes {
+                client.shutdown().await.unwrap();
+                assert_eq!(socket.read(&mut [0; 8]).await.unwrap(), 0);
+            }
+            let start = Instant::now();
+
+            let written = socket.write_all(&vec![0; 64 << 20]).await;
+
+            assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            let is_waited_for = start.elapsed() >= socket.longest_stall;
+            assert_ne!(is_waited_for, closes, "{:?}", start.elapsed());
+        }
+    }
+
     #[actix_web::test]
     async fn a_connection_to_a_client_is_probed_while_nothing_flows() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let _client = TcpStream::connect(listener.local_addr().unwrap()).await;
-        let (tcp, _) = listener.accept().await.unwrap();
-
-        let socket = ClientSocket::new(tcp, Duration::from_secs(300));
+        let (socket, _client) = connected().await;
 
         let socket = socket2::SockRef::from(&socket.tcp);
         assert!(socket.keepalive().unwrap());
