@@ -19,15 +19,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
 use crate::config;
-use crate::http::ClientSocket;
+use crate::http::{CLIENT_FAREWELL, ClientSocket};
 
 /// How long an idle client connection is kept: longer than common load balancers keep theirs, so that they close first.
 const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(75);
-
-/// How long a client has to take the rest when its connection ends: of an answer that ended [`CLIENT_KEEP_ALIVE`] ago, and
-/// of a refusal while it is still sending its request. A connection that is closed sooner takes them away from it, and one
-/// that is kept longer holds up a stop.
-const CLIENT_FAREWELL: Duration = Duration::from_secs(10);
 
 /// Clients that may wait to be accepted, as far as the system allows so many.
 const BACKLOG: i32 = 2048;

@@ -26,7 +26,7 @@ use actix_web::http::{ConnectionType, Method, Version};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest, HttpResponse, Resource, ResponseError, Route, guard, web};
 
-pub use self::socket::ClientSocket;
+pub use self::socket::{CLIENT_FAREWELL, ClientSocket};
 
 use self::inference::Form;
 use crate::config::{AllowedOrigins, ClientKey};

@@ -23,8 +23,10 @@ use crate::proxy::keep_known;
 #[cfg(target_os = "linux")]
 const MOST_UNSENT: u32 = 128 * 1024;
 
-/// How long a client that has closed its side may take nothing.
-const MOST_AFTER_CLOSE: Duration = Duration::from_secs(10);
+/// How long a client has to take the rest when its connection ends: when it has closed its side, when the answer ended
+/// long ago, or while it is still sending a request that was refused. A connection that is closed sooner takes the rest
+/// away from it, and one that is kept longer holds up a stop.
+pub const CLIENT_FAREWELL: Duration = Duration::from_secs(10);
 
 /// The connection to a client.
 pub struct ClientSocket {
@@ -79,7 +81,7 @@ impl ClientSocket {
     /// Returns how long this client may take nothing: one that has closed its side has most likely left.
     fn patience(&self) -> Duration {
         match self.has_closed {
-            true => self.longest_stall.min(MOST_AFTER_CLOSE),
+            true => self.longest_stall.min(CLIENT_FAREWELL),
             false => self.longest_stall,
         }
     }

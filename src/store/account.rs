@@ -314,4 +314,4 @@ impl Account {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::*;
 use crate::config;
 
-fn accounts(count: usize) -> Vec<Account> {
+/// Returns settings of a Redis that nobody is to ask.
+pub(in crate::store) fn sharing() -> Sharing {
     let vars = [
         ("AZURE_OPENAI_API_KEY", "0123456789abcdef"),
         ("AZURE_OPENAI_API_BASE", "https://res.test"),
@@ -14,13 +15,17 @@ fn accounts(count: usize) -> Vec<Account> {
         ("REDIS_URL", "redis://127.0.0.1:1"),
     ];
     let vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let sharing = config::from_vars(vars).unwrap().sharing.unwrap();
+    config::from_vars(vars).unwrap().sharing.unwrap()
+}
+
+/// Returns accounts of one window of 100 tokens.
+pub(in crate::store) fn accounts(count: usize) -> Vec<Account> {
     let window = Shared {
         name: "tokens".to_owned(),
         limit: Tokens(100),
         span: Duration::from_secs(60),
     };
-    let windows = [window];
+    let (sharing, windows) = (sharing(), [window]);
     let open = |id| Account::new(&sharing, "me", InstanceId(id), "a", &windows);
     (0..count).map(open).collect()
 }

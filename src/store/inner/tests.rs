@@ -1,28 +1,19 @@
 //! Tests of what answers of Redis change, without a Redis.
 
 use super::*;
-use crate::config;
-use crate::domain::InstanceId;
-use crate::store::Shared;
+use crate::store::account::tests::{accounts, sharing};
 
 /// One instance with a window of 100 tokens, under an epoch of which 3 acts are known.
 fn inner() -> Inner {
-    let vars = [
-        ("AZURE_OPENAI_API_KEY", "0123456789abcdef"),
-        ("AZURE_OPENAI_API_BASE", "https://res.test"),
-        ("USE_REDIS_RATE_LIMITER", "true"),
-        ("REDIS_URL", "redis://127.0.0.1:1"),
-    ];
-    let vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let sharing = Rc::new(config::from_vars(vars).unwrap().sharing.unwrap());
-    let window = Shared {
-        name: "tokens".to_owned(),
-        limit: Tokens(100),
-        span: Duration::from_secs(60),
-    };
-    let mut account = Account::new(&sharing, "me", InstanceId(0), "a", &[window]);
+    let mut account = accounts(1).remove(0);
     account.enter("new".to_owned(), Acts(3));
-    Inner::new(&sharing, &None, &Rc::from("me"), "all", vec![account])
+    Inner::new(
+        &Rc::new(sharing()),
+        &None,
+        &Rc::from("me"),
+        "all",
+        vec![account],
+    )
 }
 
 #[test]
