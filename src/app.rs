@@ -1,8 +1,8 @@
 //! The wiring: from a configuration to a server that listens. The only place that knows all layers.
 //!
 //! What the configuration or the machine does not allow shows in `build`, before a client is let in. The actors live on
-//! the thread that builds the app; each worker makes a proxy of its own, with connections of its own, over what all of
-//! them share. What the settings mean is left to `config`, what is served to `http`.
+//! the thread that builds the app, or with the only worker; each worker makes a proxy of its own, with connections of its
+//! own, over what all of them share. What the settings mean is left to `config`, what is served to `http`.
 
 mod serving;
 
